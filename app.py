@@ -1,0 +1,101 @@
+"""Starts Diffuscope: arguments and environment → model → page.
+
+Every flag has an environment variable of the same name (DIFFUSCOPE_MODEL, …); the flag wins.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+# Read by gradio and huggingface_hub when they are imported: nothing is sent anywhere.
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+if TYPE_CHECKING:
+    import gradio as gr
+
+    from explorer.records import Model
+
+ASSETS = Path(__file__).parent / "assets"
+TRUE = {"1", "true", "yes", "on"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the app until it is interrupted; 2 where it can't start, with one sentence on stderr."""
+    arguments = parser().parse_args(argv)
+    from explorer import load_model  # after the arguments: --help should not wait for torch
+    from explorer.records import SourceError
+
+    try:
+        model = load_model(arguments.model, device=arguments.device)
+        create_app(model).launch(
+            server_name=arguments.host, server_port=arguments.port, share=arguments.share, **launch_options()
+        )
+    except SourceError as error:
+        return _refuse(str(error))
+    except OSError as error:  # gradio's word for a taken port
+        if "port" not in str(error):
+            raise
+        return _refuse(f"Port {arguments.port} on {arguments.host} is not free; choose another with --port.")
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line, with the environment as its defaults."""
+    environment = {name: os.environ.get(f"DIFFUSCOPE_{name.upper()}") for name in ("model", "device", "host", "port", "share")}
+    result = argparse.ArgumentParser(prog="app.py", description="Diffuscope: watch noise become a picture.")
+    result.add_argument("--model", default=environment["model"], help="a folder in diffusers layout or a Hub id; default: the embedded model")
+    result.add_argument("--device", default=environment["device"], help="cpu, cuda or cuda:1; default: CUDA where there is one")
+    result.add_argument("--host", default=environment["host"] or "127.0.0.1", help="address to listen on; default: 127.0.0.1")
+    result.add_argument("--port", type=_port, default=environment["port"] or 7860, help="port to listen on; default: 7860")
+    result.add_argument(
+        "--share",
+        action=argparse.BooleanOptionalAction,
+        default=(environment["share"] or "").lower() in TRUE,
+        help="make a public link through Gradio's tunnel",
+    )
+    return result
+
+
+def create_app(model: Model) -> gr.Blocks:
+    """The page for one model, not yet launched."""
+    from explorer.tabs import build
+
+    return build(model).queue(default_concurrency_limit=1, max_size=32)
+
+
+def launch_options() -> dict[str, Any]:
+    """What every launch of the page needs: its look, and nothing open that the page does not use."""
+    from explorer.player import CSS
+    from explorer.tabs.theme import theme
+
+    return {
+        "theme": theme(),
+        "css_paths": [ASSETS / "theme.css", CSS],
+        "favicon_path": ASSETS / "favicon.png",
+        "footer_links": [],
+        "ssr_mode": False,
+        "enable_monitoring": False,
+        "max_file_size": "5mb",
+        "show_error": False,
+    }
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port; a whole number from 1 to 65535 is needed")
+    return int(text)
+
+
+def _refuse(sentence: str) -> int:
+    print(f"diffuscope: {sentence}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

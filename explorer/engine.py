@@ -1,0 +1,283 @@
+"""The denoising loop. `denoise()` yields Steps; `run()` collects them; `denoise_batch()` is the same loop, many rows wide.
+
+One loop serves every start. Each row of a batch (a Lane) has its own scheduler and its own noise generator; what the
+rows share is the model call, in which equal inputs take one place. State, guidance and scheduler stay in float32 on
+the model's device; noise is drawn on the CPU, so that a seed is the same picture on every device up to rounding.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from explorer import diffusion, limits
+from explorer.outbox import Outbox, Parcel
+from explorer.records import Conditioning, Model, Request, RequestError, Step, Trajectory
+from explorer.schedule import Schedule, schedule
+from explorer.transitions import Forms, Now
+
+Start = tuple[Tensor, Tensor, int] | tuple[Trajectory, int]
+
+
+def denoise(model: Model, request: Request, start: Start | None = None) -> Iterator[Step]:
+    """Runs one request and yields every state, the first one and the last one included.
+
+    Args:
+        model: what predicts.
+        request: what to run; checked before anything is computed.
+        start: None begins in noise. (latents, noise, k) begins at evaluation k from a picture's latents
+            (1, C, H, W), noised by the scheduler with `noise` of the same shape. (trajectory, k) goes on from that
+            run's Step k: with the same sampler and steps its recorded outputs up to k are replayed through a fresh
+            scheduler and generator; otherwise its latents are rescaled and begin at the evaluation of nearest log-SNR.
+
+    Returns:
+        An iterator of Steps. On CUDA each comes one evaluation late, so that its copy hides behind the next one.
+
+    Raises:
+        RequestError: at the call, for a value outside its limit.
+    """
+    request = limits.check(request, model)
+    lane = _lane(model, request, start)
+    return (steps[0] for steps in _loop(model, [lane]))
+
+
+def denoise_batch(model: Model, requests: Sequence[Request]) -> Iterator[list[Step]]:
+    """Runs several requests together and yields one list of Steps per evaluation, in the order of the requests.
+
+    All need the same size and the same number of evaluations; prompts, seeds, guidance, samplers and timesteps may
+    differ. Equal inputs of the model (the first evaluation of a guidance sweep, say) share one row of its call. With
+    one request it is `denoise`, exactly; with more, kernels for other batch sizes round differently.
+
+    Raises:
+        RequestError: at the call, for a value outside its limit or requests that don't fit together.
+    """
+    lanes = [_lane(model, request, None) for request in limits.check_batch(requests, model)]
+    return _loop(model, lanes)
+
+
+def run(model: Model, request: Request, start: Start | None = None) -> Trajectory:
+    """Runs one request to its end. Arguments and errors are those of `denoise`."""
+    request = limits.check(request, model)
+    return Trajectory(request=request, steps=tuple(denoise(model, request, start)), capsule=capsule(model))
+
+
+def capsule(model: Model) -> dict[str, Any]:
+    """What a reader elsewhere needs to understand a run of this model, in plain values."""
+    return {
+        "format": 1,
+        "versions": {name: version(name) for name in ("torch", "diffusers", "transformers")}
+        | {"python": platform.python_version()},
+        "model": model.name,
+        "device": str(model.device),
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "prediction_type": model.prediction_type,
+        "latent_scale": model.latent_scale,
+        "preview": {"matrix": [list(row) for row in model.preview.matrix], "offset": list(model.preview.offset)},
+        "scheduler_config": {key: value for key, value in model.scheduler_config.items() if not key.startswith("_")},
+    }
+
+
+@dataclass(eq=False)
+class _Lane:
+    """One request on its way: its schedule, its noise and its present state."""
+
+    request: Request
+    schedule: Schedule
+    guidance: tuple[float, ...]  # one per evaluation
+    generator: torch.Generator  # CPU
+    latents: Tensor  # (1, C, H, W), float32, on the model's device
+    timesteps: list[Tensor]  # (1,) each, on the model's device
+    state: Any  # equal for lanes whose latents are equal by construction, known without looking at them
+    k: int  # the first evaluation
+
+    def decision(self, index: int) -> Request:
+        """The request reduced to what decides this evaluation."""
+        if self.guidance[index] == 1:
+            return replace(self.request, guidance=1.0, guidance_rescale=0.0, negative_prompt="")
+        return replace(self.request, guidance=self.guidance[index])
+
+
+def _lane(model: Model, request: Request, start: Start | None) -> _Lane:
+    plan = schedule(request, model.scheduler_config)
+    scale, width, height = model.latent_scale, int(request.width or 0), int(request.height or 0)  # checked: not None
+    shape = (1, model.latent_channels, height // scale, width // scale)
+    generator = torch.Generator("cpu").manual_seed(request.seed)
+    if start is None:
+        k, sigma = 0, float(plan.scheduler.init_noise_sigma)
+        latents = torch.randn(shape, generator=generator) * plan.scheduler.init_noise_sigma
+        state: Any = (request.seed, sigma)
+    else:
+        latents, k = _begin(plan, request, start, shape, generator)
+        state = object()
+    guidance = request.guidance if isinstance(request.guidance, tuple) else (request.guidance,) * plan.evaluations
+    stack = torch.stack(plan.timesteps).to(model.device)  # one upload per run, not one per step
+    return _Lane(request, plan, guidance, generator, latents.to(model.device), list(stack.split(1)), state, k)
+
+
+def _begin(plan: Schedule, request: Request, start: Start, shape: tuple[int, ...], generator: torch.Generator):
+    """The latents and the first evaluation of a run that doesn't begin in noise; everything still on the CPU."""
+    if isinstance(start, tuple) and len(start) == 3:
+        k = limits.whole("start k", start[2], (0, plan.evaluations - 1))
+        latents = limits.check_latents("start latents", start[0], shape)
+        noise = limits.check_latents("start noise", start[1], shape)
+        plan.start_at(k)
+        return plan.scheduler.add_noise(latents, noise, plan.timesteps[k].reshape(1)), k
+    if not (isinstance(start, tuple) and len(start) == 2 and isinstance(start[0], Trajectory)):
+        raise RequestError("start must be (latents, noise, k) or (Trajectory, k).")
+    origin = start[0]
+    k = limits.whole("start k", start[1], (origin.steps[0].index, origin.steps[-1].index - 1))
+    if origin.steps[0].index == 0 and _same_grid(request, origin.request):
+        return _replay(plan, request, origin, k, shape, generator), k
+    step = origin.steps[k - origin.steps[0].index]
+    latents = diffusion.to_vp(limits.check_latents("start latents", step.latents, shape), step.alpha, step.sigma)
+    k = plan.nearest(step.alpha, step.sigma)
+    if request.sampler == "Heun":
+        k -= k % 2
+    plan.start_at(k)
+    alpha, sigma = plan.levels[k]
+    return latents * (alpha**2 + sigma**2) ** 0.5, k
+
+
+def _same_grid(a: Request, b: Request) -> bool:
+    fields = ("sampler", "steps", "spacing", "karras", "width", "height")
+    return all(getattr(a, name) == getattr(b, name) for name in fields)
+
+
+def _replay(plan: Schedule, request: Request, origin: Trajectory, k: int, shape: tuple[int, ...], generator):
+    """Takes a scheduler and a generator through the recorded outputs, so that both are as they were at Step k."""
+    latents = limits.check_latents("start latents", origin.steps[0].latents, shape)
+    torch.randn(shape, generator=generator)  # as the origin did
+    lane = _Lane(origin.request, plan, (), generator, latents, [], None, 0)
+    for step in origin.steps[:k]:
+        output = limits.check_latents("start model_output", step.model_output, shape)
+        lane.latents, _ = _advance(lane, step.index, output)
+    if request.seed != origin.request.seed:  # fresh noise from here on
+        generator.manual_seed(request.seed)
+    return lane.latents
+
+
+@torch.inference_mode()
+def _loop(model: Model, lanes: list[_Lane]) -> Iterator[list[Step]]:
+    """The loop over evaluations: gather the rows, predict once, let each lane take its step."""
+    prompts = [(_uncond(model, lane), model.encode_prompt(lane.request.prompt)) for lane in lanes]
+    outbox, memo = Outbox(model.device), _Memo()
+    waiting: deque[Parcel] = deque()
+    states: dict[Any, int] = {}
+    for index in range(lanes[0].k, lanes[0].schedule.evaluations):
+        outputs = _predict(model, lanes, prompts, index, memo)
+        waiting.append(outbox.send([_take(lane, index, *pair) for lane, pair in zip(lanes, outputs, strict=True)]))
+        for lane in lanes:  # same state, same decisions: same state again
+            lane.state = states.setdefault((lane.state, lane.decision(index)), len(states))
+        if len(waiting) > outbox.late:
+            yield waiting.popleft().steps()
+    waiting.append(outbox.send([_final(lane) for lane in lanes]))
+    while waiting:
+        yield waiting.popleft().steps()
+
+
+def _uncond(model: Model, lane: _Lane) -> Conditioning | None:
+    guided = any(guidance != 1 for guidance in lane.guidance[lane.k :])
+    return model.encode_prompt(lane.request.negative_prompt) if guided else None
+
+
+class _Memo:
+    """The conditioning of the last call: which rows it has rarely changes from one evaluation to the next."""
+
+    rows: tuple[int, ...] = ()
+    conditioning: Conditioning
+
+
+def _predict(model: Model, lanes: list[_Lane], prompts: list, index: int, memo: _Memo) -> list[tuple]:
+    """One call of the model for all lanes, in which equal inputs share a row; returns (uncond or None, cond) of each."""
+    rows: dict[Any, int] = {}
+    inputs, times, conditionings, places = [], [], [], []
+    for lane, pair in zip(lanes, prompts, strict=True):
+        timestep, level = lane.schedule.timesteps[index], lane.schedule.levels[index]
+        # Before every step, also where the row is shared: Euler and Heun count on it.
+        scaled = lane.schedule.scheduler.scale_model_input(lane.latents, timestep)
+        mine: list[int] = []
+        for conditioning in pair[1:] if lane.guidance[index] == 1 else pair:
+            key: tuple[Any, ...] = (lane.state, level, float(timestep), id(conditioning))
+            if rows.get(key) in mine:  # an empty prompt under CFG: diffusers makes two rows of it, and so do we
+                key = (*key, "again")
+            if key not in rows:
+                rows[key] = len(rows)
+                inputs.append(scaled)
+                times.append(lane.timesteps[index])
+                conditionings.append(conditioning)
+            mine.append(rows[key])
+        places.append(mine)
+    ids = tuple(id(conditioning) for conditioning in conditionings)
+    if ids != memo.rows:
+        memo.rows, memo.conditioning = ids, Conditioning.batch(conditionings)
+    if len({t.dtype for t in times}) > 1:  # whole timesteps beside fractional ones
+        times = [t.float() for t in times]
+    outputs = model.predict(torch.cat(inputs), torch.cat(times), memo.conditioning).split(1)
+    return [(outputs[mine[0]] if len(mine) == 2 else None, outputs[mine[-1]]) for mine in places]
+
+
+def _take(lane: _Lane, index: int, uncond: Tensor | None, cond: Tensor) -> dict[str, Any]:
+    """One lane's evaluation: guidance, then its step. Returns the fields of the Step that it leaves."""
+    latents, output = lane.latents, cond
+    if uncond is not None:
+        output = diffusion.guide(uncond, cond, lane.guidance[index])
+        if lane.request.guidance_rescale > 0:
+            output = diffusion.rescale(output, cond, lane.request.guidance_rescale)
+    lane.latents, fields = _advance(lane, index, output)
+    if uncond is None:
+        return fields | {"eps_cond": fields["eps"]}
+    alpha, sigma = lane.schedule.levels[index]
+    prediction_type = lane.schedule.scheduler.config.prediction_type
+    for name, prediction in (("eps_uncond", uncond), ("eps_cond", cond)):
+        fields[name] = diffusion.to_x0_eps(prediction, latents, alpha, sigma, prediction_type)[1]
+    return fields
+
+
+def _advance(lane: _Lane, index: int, output: Tensor) -> tuple[Tensor, dict[str, Any]]:
+    """The scheduler's step from the lane's latents; returns the next ones, and what is known of this state."""
+    plan, request = lane.schedule, lane.request
+    scheduler, sampler, timestep = plan.scheduler, plan.sampler, plan.timesteps[index]
+    alpha, sigma = plan.levels[index]
+    x0, eps = diffusion.to_x0_eps(output, lane.latents, alpha, sigma, scheduler.config.prediction_type)
+    z = None
+    if sampler.draws(scheduler, index, timestep, request.eta):  # look at the noise that the scheduler is about to draw
+        before = lane.generator.get_state()
+        z = torch.randn(output.shape, generator=lane.generator)
+        lane.generator.set_state(before)
+    extra: dict[str, Any] = {} if sampler.stochastic == "no" else {"generator": lane.generator}
+    if sampler.stochastic == "eta":
+        extra["eta"] = request.eta
+    now = Now(index, timestep, alpha, sigma, lane.latents, x0, eps, z, request.eta)
+    following, forms = sampler.transition(
+        scheduler, now, lambda: scheduler.step(output, timestep, lane.latents, **extra, return_dict=False)
+    )
+    if z is not None and request.noise_scale != 1:
+        following, forms = _less_noise(following, forms, z, request.noise_scale)
+    return following, {
+        "index": index, "timestep": float(timestep), "alpha": alpha, "sigma": sigma, "latents": lane.latents,
+        "model_output": output, "eps": eps, "x0": x0, "z": z, "forms": forms,
+    }  # fmt: skip
+
+
+def _less_noise(following: Tensor, forms: Forms, z: Tensor, noise_scale: float) -> tuple[Tensor, Forms]:
+    """Takes (1 - noise_scale) of the noise term away again, after the draw, so that 1 leaves the sampler untouched."""
+    injected = next(coefficient for coefficient, name, _ in next(iter(forms.values())) if name == "z")
+    scaled = {
+        form: [(c * noise_scale if name == "z" else c, name, tensor) for c, name, tensor in terms]
+        for form, terms in forms.items()
+    }
+    return following - (1 - noise_scale) * injected * z.to(following.device), scaled
+
+
+def _final(lane: _Lane) -> dict[str, Any]:
+    """The last Step: where the run ended, with nothing predicted."""
+    alpha, sigma = lane.schedule.levels[-1]
+    index = lane.schedule.evaluations
+    return {"index": index, "timestep": 0.0, "alpha": alpha, "sigma": sigma, "latents": lane.latents}

@@ -1,0 +1,206 @@
+"""The one place where a Request, a start and a picture are checked, for the page, the API and the command line alike.
+
+Each refusal is a RequestError of one sentence that names the field, the value and the limit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from numbers import Integral, Real
+from typing import Any
+
+import torch
+
+from explorer.records import Model, Request, RequestError
+from explorer.samplers import SAMPLERS, Sampler
+
+STEPS = (1, 1000)
+GUIDANCE = (-5.0, 30.0)
+SEED = (0, 2**32 - 1)
+SIZE = (32, 2048)  # pixels
+UNIT = (0.0, 1.0)  # eta, noise_scale, guidance_rescale
+PROMPT = 5000  # characters
+SPACINGS = ("leading", "linspace", "trailing")
+WORK = 2**26  # steps * pixels * batch: 80 steps at 512x512 with a margin, 4096 at 128x128
+
+
+def check(request: Request, model: Model, batch: int = 1) -> Request:
+    """The request with plain, whole values and its size filled in from the model.
+
+    Raises:
+        RequestError: a value has the wrong type or is outside its limit.
+    """
+    return check_for(request, model.default_size, model.latent_scale, batch)
+
+
+def check_for(request: Request, default_size: tuple[int, int], latent_scale: int, batch: int = 1) -> Request:
+    """`check` for a model of which only the default size (width, height) and the latent scale are known."""
+    if not isinstance(request, Request):
+        raise RequestError(f"A Request is needed, not {_show(request)}.")
+    sampler = _sampler(request.sampler)
+    steps = whole("steps", request.steps, STEPS)
+    if sampler.max_steps is not None and steps > sampler.max_steps:
+        raise RequestError(f"steps is {steps}, but {sampler.name} takes at most {sampler.max_steps}.")
+    width = _size("width", request.width, default_size[0], latent_scale)
+    height = _size("height", request.height, default_size[1], latent_scale)
+    work = steps * width * height * batch
+    if work > WORK:
+        raise RequestError(
+            f"steps x width x height x batch is {steps} x {width} x {height} x {batch} = {work}; the limit is {WORK}."
+        )
+    eta = number("eta", request.eta, UNIT)
+    noise_scale = number("noise_scale", request.noise_scale, UNIT)
+    if eta > 0 and sampler.stochastic != "eta":
+        raise RequestError(f"eta is {eta:g}, but {sampler.name} has none; it must be 0 there.")
+    if noise_scale < 1 and sampler.stochastic == "no":
+        raise RequestError(f"noise_scale is {noise_scale:g}, but {sampler.name} injects no noise; it must be 1 there.")
+    return replace(
+        request,
+        prompt=text("prompt", request.prompt),
+        negative_prompt=text("negative_prompt", request.negative_prompt),
+        seed=whole("seed", request.seed, SEED),
+        steps=steps,
+        guidance=_guidance(request.guidance, sampler.evaluations(steps)),
+        guidance_rescale=number("guidance_rescale", request.guidance_rescale, UNIT),
+        eta=eta,
+        noise_scale=noise_scale,
+        spacing=_spacing(request.spacing, sampler),
+        karras=_karras(request.karras, sampler),
+        width=width,
+        height=height,
+    )
+
+
+def check_batch(requests: Sequence[Request], model: Model) -> list[Request]:
+    """Checks every request of a batch: same number of evaluations and same size.
+
+    Raises:
+        RequestError: as `check`, or the batch is empty or doesn't fit together.
+    """
+    if isinstance(requests, Request) or not isinstance(requests, Sequence) or not requests:
+        raise RequestError(f"requests is {_show(requests)}; a list of at least one Request is needed.")
+    checked = [check(request, model, batch=len(requests)) for request in requests]
+    first = checked[0]
+    for i, other in enumerate(checked[1:], 1):
+        if (other.width, other.height) != (first.width, first.height):
+            raise RequestError(
+                f"Request {i} is {other.width}x{other.height}, but the first is {first.width}x{first.height}; "
+                "a batch needs one size."
+            )
+        counts = [SAMPLERS[r.sampler].evaluations(r.steps) for r in (first, other)]
+        if counts[0] != counts[1]:
+            raise RequestError(
+                f"Request {i} makes {counts[1]} evaluations, but the first makes {counts[0]}; a batch needs one number."
+            )
+    return checked
+
+
+def check_latents(field: str, latents: Any, shape: tuple[int, ...]) -> torch.Tensor:
+    """A latent that was handed in, as float32 on the CPU.
+
+    Raises:
+        RequestError: not a tensor of this shape, or not finite.
+    """
+    if not isinstance(latents, torch.Tensor):
+        raise RequestError(f"{field} is {_show(latents)}; a tensor of shape {shape} is needed.")
+    if tuple(latents.shape) != shape:
+        raise RequestError(f"{field} has shape {tuple(latents.shape)}; shape {shape} is needed.")
+    latents = latents.detach().to("cpu", torch.float32)
+    if not torch.isfinite(latents).all():
+        raise RequestError(f"{field} has values that are not finite; all must be.")
+    return latents
+
+
+def whole(field: str, value: Any, limits: tuple[int, int]) -> int:
+    """A whole number within limits, both included; 20.0 counts, "20" and True do not."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise RequestError(f"{field} is {_show(value)}; a whole number from {limits[0]} to {limits[1]} is needed.")
+    exact = isinstance(value, Integral)
+    if not exact and not (math.isfinite(value) and float(value).is_integer()):
+        raise RequestError(f"{field} is {value}; a whole number from {limits[0]} to {limits[1]} is needed.")
+    result = int(value)  # type: ignore[call-overload]
+    if not limits[0] <= result <= limits[1]:
+        raise RequestError(f"{field} is {_show(result)}; it must be from {limits[0]} to {limits[1]}.")
+    return result
+
+
+def number(field: str, value: Any, limits: tuple[float, float]) -> float:
+    """A finite number within limits, both included."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise RequestError(f"{field} is {_show(value)}; a number from {limits[0]:g} to {limits[1]:g} is needed.")
+    result = _float(value)
+    if not limits[0] <= result <= limits[1]:  # NaN too
+        raise RequestError(f"{field} is {_show(value)}; it must be from {limits[0]:g} to {limits[1]:g}.")
+    return result
+
+
+def _float(value: Any) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # an int of 400 digits
+        return math.copysign(math.inf, value)
+
+
+def text(field: str, value: Any) -> str:
+    """A text that a tokenizer can take: no NUL, no half of a surrogate pair, not endless."""
+    if not isinstance(value, str):
+        raise RequestError(f"{field} is {_show(value)}; a text of at most {PROMPT} characters is needed.")
+    if len(value) > PROMPT:
+        raise RequestError(f"{field} has {len(value)} characters; the limit is {PROMPT}.")
+    for i, character in enumerate(value):
+        if character == "\0" or "\ud800" <= character <= "\udfff":
+            raise RequestError(f"{field} has the character U+{ord(character):04X} at place {i + 1}; it must be plain text.")
+    return value
+
+
+def _sampler(name: Any) -> Sampler:
+    if not isinstance(name, str) or name not in SAMPLERS:
+        raise RequestError(f"sampler is {_show(name)}; it must be one of {', '.join(SAMPLERS)}.")
+    return SAMPLERS[name]
+
+
+def _guidance(value: Any, evaluations: int) -> float | tuple[float, ...]:
+    if not isinstance(value, tuple):
+        return number("guidance", value, GUIDANCE)
+    if len(value) != evaluations:
+        raise RequestError(f"guidance has {len(value)} values; this run makes {evaluations} evaluations, one value each.")
+    return tuple(number(f"guidance[{i}]", v, GUIDANCE) for i, v in enumerate(value))
+
+
+def _spacing(value: Any, sampler: Sampler) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str) or value not in SPACINGS:
+        raise RequestError(f"spacing is {_show(value)}; it must be one of {', '.join(SPACINGS)}.")
+    if not sampler.spacing:
+        raise RequestError(f"spacing is {value!r}, but {sampler.name} has a spacing of its own; leave it out there.")
+    return value
+
+
+def _karras(value: Any, sampler: Sampler) -> bool | None:
+    if value is None or value is False:
+        return value
+    if value is not True:
+        raise RequestError(f"karras is {_show(value)}; it must be True or False.")
+    if not sampler.karras:
+        raise RequestError(f"karras is True, but {sampler.name} has no Karras sigmas; leave it out there.")
+    return True
+
+
+def _size(field: str, value: Any, default: int, multiple: int) -> int:
+    if value is None:
+        return default
+    size = whole(field, value, SIZE)
+    if size % multiple:
+        raise RequestError(f"{field} is {size}; it must be a multiple of {multiple}.")
+    return size
+
+
+def _show(value: Any) -> str:
+    """A value as a person can read it, however long or odd."""
+    if isinstance(value, str | Real) or value is None:
+        shown = repr(value)
+        return shown if len(shown) <= 40 else shown[:36] + " …'"
+    return f"a {type(value).__name__}"

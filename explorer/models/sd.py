@@ -1,0 +1,162 @@
+"""Stable-Diffusion-type models: VAE, conditional U-Net, one CLIP text encoder, as diffusers lays them out."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers.utils import logging as diffusers_logging
+from torch import Tensor
+from transformers import CLIPTextModel, CLIPTokenizer
+from transformers.utils import logging as transformers_logging
+
+from explorer.models.preview import fit_preview
+from explorer.records import Conditioning, Preview, SourceError
+
+PROMPTS = 64  # conditionings kept; 77 x 768 float32 is 0.24 MB
+
+
+class StableDiffusion:
+    """The Model of this family; see `explorer.records.Model` for what each member means.
+
+    The VAE stays in float32: diffusers' own configs ask for it (`force_upcast`), and it runs once a picture.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        vae: Any,  # AutoencoderKL, float32
+        unet: Any,  # UNet2DConditionModel
+        text_encoder: Any,  # CLIPTextModel
+        tokenizer: Any,  # CLIPTokenizer
+        scheduler_config: Mapping[str, Any],
+        device: torch.device,
+    ) -> None:
+        self.name, self.device, self.dtype = name, device, unet.dtype  # the VAE's may differ
+        self.vae = vae.to(device).eval()
+        self.unet = unet.to(device).eval()
+        self.text_encoder = text_encoder.to(device).eval()
+        self.tokenizer = tokenizer
+        self.scheduler_config: Mapping[str, Any] = _scheduler_config(scheduler_config)
+        self.prediction_type: str = self.scheduler_config["prediction_type"]
+        self.latent_channels: int = unet.config.in_channels
+        self.latent_scale: int = 2 ** (len(vae.config.block_out_channels) - 1)
+        sample = unet.config.sample_size
+        height, width = (sample, sample) if isinstance(sample, int) else sample
+        self.default_size = (width * self.latent_scale, height * self.latent_scale)
+        self._prompts: OrderedDict[str, Conditioning] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @torch.inference_mode()
+    def encode_prompt(self, prompt: str) -> Conditioning:
+        """CLIP's last hidden states, (1, tokens, width); what exceeds the tokenizer's length is cut off."""
+        with self._lock:
+            if prompt in self._prompts:
+                self._prompts.move_to_end(prompt)
+                return self._prompts[prompt]
+        ids = self.tokenizer(
+            [prompt], padding="max_length", max_length=self.tokenizer.model_max_length, truncation=True,
+            return_tensors="pt",
+        )  # fmt: skip
+        mask = ids.attention_mask if getattr(self.text_encoder.config, "use_attention_mask", False) else None
+        hidden = self.text_encoder(ids.input_ids.to(self.device), None if mask is None else mask.to(self.device))[0]
+        conditioning = Conditioning({"hidden": hidden.to(self.dtype)})
+        with self._lock:
+            conditioning = self._prompts.setdefault(prompt, conditioning)
+            while len(self._prompts) > PROMPTS:
+                self._prompts.popitem(last=False)
+        return conditioning
+
+    def forget_prompts(self) -> None:
+        """Empties the cache of conditionings."""
+        with self._lock:
+            self._prompts.clear()
+
+    @torch.inference_mode()
+    def predict(self, latents: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
+        """The U-Net's output for (B, C, H, W) at timesteps (B,), float32."""
+        hidden = conditioning.tensors["hidden"]
+        return self.unet(latents.to(self.dtype), t, encoder_hidden_states=hidden, return_dict=False)[0].float()
+
+    @torch.inference_mode()
+    def encode(self, picture: Tensor) -> Tensor:
+        """(B, 3, H, W) in -1 … 1 to the posterior's mean, scaled."""
+        posterior = self.vae.encode(picture.to(self.device, torch.float32)).latent_dist
+        return posterior.mode() * self.vae.config.scaling_factor
+
+    @torch.inference_mode()
+    def decode(self, latents: Tensor) -> Tensor:
+        """Scaled latents to pictures in 0 … 1."""
+        decoded = self.vae.decode(latents.to(self.device, torch.float32) / self.vae.config.scaling_factor)
+        return (decoded.sample * 0.5 + 0.5).clamp(0, 1).cpu()
+
+    @cached_property
+    def preview(self) -> Preview:
+        """Fitted at first use."""
+        return fit_preview(self)
+
+
+def load(folder: Path, name: str, device: torch.device, dtype: torch.dtype | None) -> StableDiffusion:
+    """Reads the five parts of a diffusers folder.
+
+    Raises:
+        SourceError: a part is missing, broken or of another kind.
+    """
+    try:
+        asked = json.loads((folder / "text_encoder" / "config.json").read_text(encoding="utf-8")).get("dtype")
+        if dtype is None:
+            dtype = torch.float32 if device.type == "cpu" else torch.bfloat16 if asked == "bfloat16" else torch.float16
+        with _quiet():
+            parts = {
+                "unet": UNet2DConditionModel.from_pretrained(folder, subfolder="unet", dtype=dtype, use_safetensors=True),
+                "vae": AutoencoderKL.from_pretrained(folder, subfolder="vae", dtype=torch.float32, use_safetensors=True),
+                "text_encoder": CLIPTextModel.from_pretrained(
+                    folder, subfolder="text_encoder", dtype=dtype, use_safetensors=True
+                ),
+                "tokenizer": CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer"),
+                "scheduler_config": json.loads(
+                    (folder / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8")
+                ),
+            }
+    except Exception as error:  # the loaders raise what they like on a broken file: KeyError, SafetensorError, OSError …
+        raise SourceError(
+            f"The model {name!r} can't be read ({type(error).__name__}): it needs unet, vae, text_encoder, tokenizer and "
+            "scheduler in diffusers layout, with safetensors weights; fetch or save it again."
+        ) from error
+    unet = parts["unet"]
+    if unet.config.time_cond_proj_dim is not None or unet.config.in_channels != parts["vae"].config.latent_channels:
+        raise SourceError(f"The model {name!r} is not a plain text-to-image model: its U-Net wants other inputs.")
+    return StableDiffusion(name=name, device=device, **parts)
+
+
+def _scheduler_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config with what StableDiffusionPipeline itself sets, whatever the file says; thresholding is for pixels."""
+    fixed = {"steps_offset": 1, "clip_sample": False, "thresholding": False}
+    defaults = [key for key in config.get("_use_default_values", []) if key not in fixed]  # else diffusers drops them
+    return {"prediction_type": "epsilon", **config, **fixed, "_use_default_values": defaults}
+
+
+@contextmanager
+def _quiet():
+    """Loaders print progress bars and hints that mean nothing to a person at this page."""
+    levels = diffusers_logging.get_verbosity(), transformers_logging.get_verbosity()
+    diffusers_logging.set_verbosity_error()
+    transformers_logging.set_verbosity_error()
+    diffusers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        diffusers_logging.set_verbosity(levels[0])
+        transformers_logging.set_verbosity(levels[1])
+        diffusers_logging.enable_progress_bar()
+        transformers_logging.enable_progress_bar()

@@ -1,0 +1,173 @@
+"""The records that everything else passes around, and the errors that a person may see.
+
+A `Request` says what to run, a `Step` is one state of the run with all that is known there, a `Trajectory` is the
+whole run, and `Model` is what the engine asks of a diffusion model. Nothing here imports another file of this package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+
+class DiffuscopeError(Exception):
+    """Something a person did or gave can't be used; the message is one sentence written for them."""
+
+
+class RequestError(DiffuscopeError, ValueError):
+    """A value of a Request, a picture or a latent is outside what can be run: names the field, the value and the limit."""
+
+
+class SourceError(DiffuscopeError):
+    """A model can't be loaded from where it was looked for: says what to do."""
+
+
+class TraceError(DiffuscopeError):
+    """A file is not a trace that can be played: says what is wrong with it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What to run, in plain values only, so that it fits into a URL and into a trace.
+
+    None for `spacing`, `karras`, `width` or `height` means the model's own. `explorer.limits` holds the ranges.
+    """
+
+    prompt: str = ""
+    negative_prompt: str = ""
+    seed: int = 0
+    steps: int = 20
+    guidance: float | tuple[float, ...] = 4.0  # one number, or one per evaluation; 1 = conditional only
+    guidance_rescale: float = 0.0  # phi of arXiv:2305.08891, Section 3.4
+    sampler: str = "DDIM"
+    eta: float = 0.0  # DDIM only: 0 = deterministic, 1 = DDPM's variance
+    noise_scale: float = 1.0  # share of the injected noise that is kept, for stochastic samplers
+    spacing: str | None = None  # "leading", "linspace", "trailing"
+    karras: bool | None = None
+    width: int | None = None  # pixels
+    height: int | None = None  # pixels
+
+
+class Term(NamedTuple):
+    """One summand, `coefficient * tensor`, of the update from one state to the next."""
+
+    coefficient: float
+    name: str  # "x_t", "eps", "x0", "z", or a named state of the scheduler such as "x0_1", the x0 of one evaluation ago
+    tensor: Tensor  # (1, C, H, W)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Step:
+    """One state of a run, and what was predicted *at this state*.
+
+    `latents == alpha * x0 + sigma * eps`. For variance-preserving (VP) samplers `alpha**2 + sigma**2 == 1`; for
+    variance-exploding (VE) ones alpha is 1. All tensors are float32 copies on the CPU, shape (1, C, H, W), free for a
+    consumer to change. The last Step of a run has timestep 0 and no predictions: those fields are None, `forms` is empty.
+    """
+
+    index: int  # evaluation, 0-based; the last Step's index is the number of evaluations
+    timestep: float  # of the training grid, 0 … num_train_timesteps - 1; fractional with Karras sigmas
+    alpha: float
+    sigma: float
+    latents: Tensor  # x_t
+    model_output: Tensor | None = None  # after guidance, in the model's own prediction type
+    eps_uncond: Tensor | None = None  # None where guidance is exactly 1: there is one conditional call only
+    eps_cond: Tensor | None = None
+    eps: Tensor | None = None  # after guidance
+    x0: Tensor | None = None  # after guidance
+    z: Tensor | None = None  # the injected noise, None where none is drawn
+    forms: Mapping[str, tuple[Term, ...]] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        """The transition to the next latents in the sampler's main form: terms whose sum they are."""
+        return next(iter(self.forms.values()), ())
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Trajectory:
+    """A whole run: the Request that made it, its Steps, and the capsule with all that is needed to read it elsewhere."""
+
+    request: Request
+    steps: tuple[Step, ...]
+    capsule: Mapping[str, Any]  # versions, dtype, device, model, preview, prediction_type, scheduler_config
+
+    @property
+    def latents(self) -> Tensor:
+        """The latents at the end of the run, (1, C, H, W)."""
+        return self.steps[-1].latents
+
+
+@dataclass(frozen=True, eq=False)
+class Conditioning:
+    """What a prompt became: opaque to the engine, but it can be batched and interpolated.
+
+    `tensors` maps a name that only the model family knows to a tensor with a leading batch dimension.
+    """
+
+    tensors: Mapping[str, Tensor]
+
+    @staticmethod
+    def batch(rows: Sequence[Conditioning]) -> Conditioning:
+        """Stacks several into one whose batch dimension is their sum."""
+        if len(rows) == 1:
+            return rows[0]
+        return Conditioning({name: torch.cat([row.tensors[name] for row in rows]) for name in rows[0].tensors})
+
+    def lerp(self, other: Conditioning, weight: float) -> Conditioning:
+        """The straight line from here (weight 0) to `other` (weight 1)."""
+        return Conditioning({name: torch.lerp(t, other.tensors[name], weight) for name, t in self.tensors.items()})
+
+
+@dataclass(frozen=True)
+class Preview:
+    """A linear map from a latent to an RGB picture at the latent's own resolution: rgb = matrix · latent + offset.
+
+    Least-squares fit to the VAE's own decodings; rgb in 0 … 1, unclamped.
+    """
+
+    matrix: tuple[tuple[float, ...], ...]  # (3, C)
+    offset: tuple[float, float, float]
+
+
+class Model(Protocol):
+    """What the engine asks of a model. Implementations live in `explorer.models`, one family per file."""
+
+    name: str
+    device: torch.device
+    dtype: torch.dtype
+    prediction_type: str  # "epsilon", "v_prediction" or "sample"
+    latent_channels: int
+    latent_scale: int  # pixels per latent cell along each side
+    default_size: tuple[int, int]  # width, height in pixels
+
+    @property
+    def scheduler_config(self) -> Mapping[str, Any]:
+        """The config from which every sampler's scheduler is built."""
+        ...
+
+    @property
+    def preview(self) -> Preview:
+        """How to colour a latent without decoding it."""
+        ...
+
+    def encode_prompt(self, prompt: str) -> Conditioning:
+        """The conditioning of one prompt, batch 1; cached, and the same object for the same prompt while cached."""
+        ...
+
+    def predict(self, latents: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
+        """The model's output for latents (B, C, H, W), already scaled by the scheduler, at timesteps t (B,); float32."""
+        ...
+
+    def encode(self, picture: Tensor) -> Tensor:
+        """Pictures (B, 3, H, W) in -1 … 1 to scaled latents (B, C, H/scale, W/scale): the posterior's mean."""
+        ...
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Scaled latents (B, C, h, w) to pictures (B, 3, h*scale, w*scale) in 0 … 1, float32 on the CPU."""
+        ...
