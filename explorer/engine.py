@@ -153,7 +153,7 @@ def _same_grid(a: Request, b: Request) -> bool:
 def _replay(plan: Schedule, request: Request, origin: Trajectory, k: int, shape: tuple[int, ...], generator):
     """Takes a scheduler and a generator through the recorded outputs, so that both are as they were at Step k."""
     latents = limits.check_latents("start latents", origin.steps[0].latents, shape)
-    torch.randn(shape, generator=generator)  # as the origin did
+    torch.randn(shape, generator=generator.manual_seed(origin.request.seed))  # as the origin did
     lane = _Lane(origin.request, plan, (), generator, latents, [], None, 0)
     for step in origin.steps[:k]:
         output = limits.check_latents("start model_output", step.model_output, shape)
@@ -199,12 +199,13 @@ def _predict(model: Model, lanes: list[_Lane], prompts: list, index: int, memo: 
     rows: dict[Any, int] = {}
     inputs, times, conditionings, places = [], [], [], []
     for lane, pair in zip(lanes, prompts, strict=True):
-        timestep, level = lane.schedule.timesteps[index], lane.schedule.levels[index]
+        timestep, (_, sigma) = lane.schedule.timesteps[index], lane.schedule.levels[index]
         # Before every step, also where the row is shared: Euler and Heun count on it.
         scaled = lane.schedule.scheduler.scale_model_input(lane.latents, timestep)
+        scale = sigma if lane.schedule.sampler.space == "VE" else 0.0
         mine: list[int] = []
         for conditioning in pair[1:] if lane.guidance[index] == 1 else pair:
-            key: tuple[Any, ...] = (lane.state, level, float(timestep), id(conditioning))
+            key: tuple[Any, ...] = (lane.state, scale, float(timestep), id(conditioning))
             if rows.get(key) in mine:  # an empty prompt under CFG: diffusers makes two rows of it, and so do we
                 key = (*key, "again")
             if key not in rows:

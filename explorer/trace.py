@@ -40,8 +40,9 @@ def save(trajectory: Trajectory, path: str | Path) -> None:
     for i, step in enumerate(trajectory.steps):
         present = [name for name in FIELDS if getattr(step, name) is not None]
         state = {t.name: t.tensor for terms in step.forms.values() for t in terms if t.name not in OWN}
-        tensors |= {_key(i, name): getattr(step, name).contiguous() for name in present}
-        tensors |= {_key(i, "state", name): tensor.contiguous() for name, tensor in state.items()}
+        # clones: a Step may hold one tensor under two names, and the format wants each to have its own memory
+        tensors |= {_key(i, name): getattr(step, name).clone() for name in present}
+        tensors |= {_key(i, "state", name): tensor.clone() for name, tensor in state.items()}
         rows.append({
             "index": step.index, "timestep": step.timestep, "alpha": step.alpha, "sigma": step.sigma,
             "fields": present, "state": list(state),

@@ -195,7 +195,8 @@ def test_coefficients_by_probing(name, prediction_type, settings, monkeypatch):
 
         latents, forms = row.transition(plan.scheduler, now, step)
         unit, zero = torch.ones(1), torch.zeros(1)
-        x0_of = {"x_t": to_x0_eps(zero, unit, alpha, sigma, prediction_type), "output": to_x0_eps(unit, zero, alpha, sigma, prediction_type)}  # fmt: skip
+        inputs = {"x_t": (zero, unit), "output": (unit, zero)}
+        x0_of = {key: to_x0_eps(*pair, alpha, sigma, prediction_type) for key, pair in inputs.items()}
         for terms in forms.values():
             got = {{"x_c": "x_t", "d": "eps"}.get(n, n): c for c, n, _ in terms}
             seen |= {n for _, n, _ in terms}
@@ -222,8 +223,10 @@ def test_noise_scale(tiny_model):
                 assert within(total, following.latents, [(t.coefficient, t.tensor) for t in terms])
         full = final(sampler, 1.0)
         assert torch.equal(half.steps[0].z, full.steps[0].z)  # the draws stay those of diffusers
-        z = {k: dict((t.name, t.coefficient) for t in run_.steps[0].terms)["z"] for k, run_ in (("h", half), ("f", full))}
-        assert z["h"] == pytest.approx(z["f"] / 2)
+        drawn, kept = (
+            next(t.coefficient for t in trajectory.steps[0].terms if t.name == "z") for trajectory in (full, half)
+        )
+        assert kept == pytest.approx(drawn / 2)
     still = final("DDPM", 0.0)
     assert all(t.coefficient == 0 for s in still.steps[:-1] for t in s.terms if t.name == "z")
     # without injected noise all that differs between two runs of one start is gone: DDIM's eta 1 is DDPM's mean then

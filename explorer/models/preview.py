@@ -8,7 +8,8 @@ from torch.nn.functional import avg_pool2d
 
 from explorer.records import Model, Preview
 
-PICTURES, CELLS = 24, 8  # of 8 x 8 latent cells each: small, so that a large VAE on a CPU takes about a second
+PICTURES = 24
+CELLS = 8  # latent cells along each side: small, so that a large VAE on a CPU takes about a second
 
 
 @torch.inference_mode()

@@ -21,6 +21,7 @@ from transformers.utils import logging as transformers_logging
 from explorer.models.preview import fit_preview
 from explorer.records import Conditioning, Preview, SourceError
 
+PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 PROMPTS = 64  # conditionings kept; 77 x 768 float32 is 0.24 MB
 
 
@@ -111,6 +112,9 @@ def load(folder: Path, name: str, device: torch.device, dtype: torch.dtype | Non
     Raises:
         SourceError: a part is missing, broken or of another kind.
     """
+    missing = [part for part in PARTS if not (folder / part).is_dir()]
+    if missing:
+        raise SourceError(f"The model {name!r} has no {' and no '.join(missing)}; fetch or save it again.")
     try:
         asked = json.loads((folder / "text_encoder" / "config.json").read_text(encoding="utf-8")).get("dtype")
         if dtype is None:
@@ -132,7 +136,9 @@ def load(folder: Path, name: str, device: torch.device, dtype: torch.dtype | Non
             f"The model {name!r} can't be read ({type(error).__name__}): it needs unet, vae, text_encoder, tokenizer and "
             "scheduler in diffusers layout, with safetensors weights; fetch or save it again."
         ) from error
-    unet = parts["unet"]
+    unet, words = parts["unet"], len(parts["tokenizer"])
+    if not 2 < words <= parts["text_encoder"].config.vocab_size:  # transformers makes up an empty one where files lack
+        raise SourceError(f"The model {name!r} has a tokenizer of {words} tokens, which its text encoder can't take.")
     if unet.config.time_cond_proj_dim is not None or unet.config.in_channels != parts["vae"].config.latent_channels:
         raise SourceError(f"The model {name!r} is not a plain text-to-image model: its U-Net wants other inputs.")
     return StableDiffusion(name=name, device=device, **parts)

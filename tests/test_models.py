@@ -1,0 +1,163 @@
+"""Loading models: the embedded one, folders, Hub ids; and every way in which it can fail, in one sentence."""
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from explorer import Request, load_model, run
+from explorer.models import EMBEDDED
+from explorer.records import SourceError
+
+
+def test_the_embedded_model(embedded_model):
+    assert embedded_model.name == "emoji-ldm"
+    assert embedded_model.default_size == (128, 128)
+    assert (embedded_model.latent_channels, embedded_model.latent_scale) == (4, 8)
+    assert embedded_model.dtype == torch.float32
+    assert embedded_model.prediction_type == "v_prediction"
+    picture = embedded_model.decode(run(embedded_model, Request(prompt="pizza", steps=2)).latents)
+    assert picture.shape == (1, 3, 128, 128)
+    assert 0 <= float(picture.min()) < float(picture.max()) <= 1
+
+
+def test_no_file_is_too_big_for_a_space():
+    files = [file for file in EMBEDDED.rglob("*") if file.is_file()]
+    assert files
+    assert max(file.stat().st_size for file in files) < 10_000_000
+    assert {file.suffix for file in files} <= {".json", ".safetensors", ".md", ".png"}
+
+
+def test_a_folder(tiny_folder):
+    model = load_model(tiny_folder)
+    assert model.name == "tiny"
+    assert run(model, Request(prompt="cat", steps=2)).latents.shape == (1, 4, 8, 8)
+    assert load_model(str(tiny_folder), "cpu", "bfloat16").dtype == torch.bfloat16
+
+
+def test_half_precision_runs_and_is_close(tiny_folder):
+    request = Request(prompt="cat", steps=4, guidance=2.0)
+    exact = run(load_model(tiny_folder), request).latents
+    half = run(load_model(tiny_folder, dtype=torch.bfloat16), request)
+    assert half.latents.dtype == torch.float32  # the state stays exact; the network doesn't
+    assert half.capsule["dtype"] == "bfloat16"
+    assert float((half.latents - exact).abs().mean()) < 0.05 * float(exact.abs().mean())
+
+
+def test_encode_and_decode_have_the_protocols_shapes(tiny_model):
+    latents = tiny_model.encode(torch.zeros(2, 3, 64, 96))
+    assert latents.shape == (2, 4, 8, 12)
+    picture = tiny_model.decode(latents)
+    assert picture.shape == (2, 3, 64, 96)
+    assert picture.dtype == torch.float32
+
+
+def test_the_preview_is_the_least_squares_fit(embedded_model):
+    """Against the true decoding of latents that it was not fitted to, it beats every constant colour."""
+    latents = run(embedded_model, Request(prompt="pizza", steps=8)).latents
+    truth = torch.nn.functional.avg_pool2d(embedded_model.decode(latents), 8)
+    matrix, offset = torch.tensor(embedded_model.preview.matrix), torch.tensor(embedded_model.preview.offset)
+    guess = torch.einsum("rc,bchw->brhw", matrix, latents) + offset[:, None, None]
+    constant = truth.mean(dim=(2, 3), keepdim=True)
+    assert float(((guess - truth) ** 2).mean()) < 0.25 * float(((constant - truth) ** 2).mean())
+
+
+def broken(tiny_folder, tmp_path, name):
+    folder = tmp_path / name
+    shutil.copytree(tiny_folder, folder)
+    return folder
+
+
+def edit(path, **changes):
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+BREAKS = {
+    "no index": lambda f: (f / "model_index.json").unlink(),
+    "index not JSON": lambda f: (f / "model_index.json").write_text("{"),
+    "index a list": lambda f: (f / "model_index.json").write_text("[]"),
+    "another pipeline": lambda f: edit(f / "model_index.json", _class_name="FluxPipeline"),
+    "a class that is a list": lambda f: edit(f / "model_index.json", _class_name=["StableDiffusionPipeline"]),
+    "no unet": lambda f: shutil.rmtree(f / "unet"),
+    "no tokenizer": lambda f: shutil.rmtree(f / "tokenizer"),
+    "empty tokenizer": lambda f: [file.unlink() for file in (f / "tokenizer").iterdir()],
+    "no scheduler": lambda f: shutil.rmtree(f / "scheduler"),
+    "truncated weights": lambda f: _truncate(f / "unet" / "diffusion_pytorch_model.safetensors"),
+    "weights of zeros": lambda f: (f / "vae" / "diffusion_pytorch_model.safetensors").write_bytes(bytes(5000)),
+    "pickle only": lambda f: (f / "unet" / "diffusion_pytorch_model.safetensors").rename(
+        f / "unet" / "diffusion_pytorch_model.bin"
+    ),
+    "other shapes": lambda f: edit(f / "unet" / "config.json", block_out_channels=[16, 32]),
+    "config not JSON": lambda f: (f / "text_encoder" / "config.json").write_text("no"),
+    "inpainting": lambda f: edit(f / "vae" / "config.json", latent_channels=9),
+}
+
+
+def _truncate(path):
+    path.write_bytes(path.read_bytes()[:2000])
+
+
+@pytest.mark.parametrize("how", BREAKS)
+def test_broken_folders(tiny_folder, tmp_path, how):
+    folder = broken(tiny_folder, tmp_path, "model")
+    BREAKS[how](folder)
+    with pytest.raises(SourceError) as refusal:
+        load_model(folder)
+    message = str(refusal.value)
+    assert "\n" not in message
+    assert message.endswith(".")
+    assert "'model'" in message
+    assert str(tmp_path) not in message
+
+
+@pytest.mark.parametrize("source", ["no/such/folder", "../x", "a b/c", "https://example.org/x", "", "owner/name@x;rm"])
+def test_sources_that_are_neither_folder_nor_id(source, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SourceError, match=r"neither a folder nor a Hub id|has no readable model_index"):
+        load_model(source)
+
+
+def test_a_hub_id_that_cannot_be_fetched(monkeypatch, tmp_path):
+    import huggingface_hub
+
+    asked = {}
+
+    def fetch(source, **settings):
+        asked.update(settings, source=source)
+        raise ConnectionError("offline")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
+    with pytest.raises(SourceError, match=r"'owner/name' can't be fetched from the Hub \(ConnectionError\)"):
+        load_model("owner/name")
+    assert asked["source"] == "owner/name"
+    assert not any(pattern.endswith((".bin", ".py", ".ckpt", ".pt")) for pattern in asked["allow_patterns"])
+
+
+def test_a_hub_id_that_is_there(monkeypatch, tiny_folder):
+    import huggingface_hub
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda source, **settings: str(tiny_folder))
+    assert load_model("owner/tiny").name == "owner/tiny"
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"device": "tpu9"}, "device is 'tpu9'; give 'cpu', 'cuda' or 'cuda:1'."),
+        ({"device": "meta"}, "device is 'meta'; give 'cpu' or 'cuda'."),
+        ({"device": "cuda:97"}, "CUDA devices are here; give 'cpu'."),
+        ({"dtype": "int8"}, "dtype is 'int8'; give 'float32', 'float16' or 'bfloat16'."),
+        ({"dtype": "load"}, "dtype is 'load'; give"),
+    ],
+)
+def test_devices_and_dtypes(settings, sentence):
+    with pytest.raises(SourceError) as refusal:
+        load_model(**settings)
+    assert sentence in str(refusal.value)
+
+
+def test_a_missing_embedded_model(monkeypatch, tmp_path):
+    monkeypatch.setattr("explorer.models.EMBEDDED", tmp_path / "emoji-ldm")
+    with pytest.raises(SourceError, match=r"'emoji-ldm' has no readable model_index.json; reinstall the project."):
+        load_model()
