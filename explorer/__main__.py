@@ -34,8 +34,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             save_png(model.decode(trajectory.latents), options.out, {"diffuscope": json.dumps(asdict(request))})
         if options.trace:
             trace.save(trajectory, options.trace)
-    except (DiffuscopeError, OSError) as error:
+    except DiffuscopeError as error:
         print(error, file=sys.stderr)
+        return 2
+    except OSError as error:  # of writing the picture
+        print(f"The picture can't be written: {error.strerror}.", file=sys.stderr)
         return 2
     for path in filter(None, (options.out, options.trace)):
         print(path)

@@ -19,11 +19,10 @@ from torch import Tensor
 
 from explorer import diffusion, limits
 from explorer.outbox import Outbox, Parcel
-from explorer.records import Conditioning, Model, Request, RequestError, Step, Trajectory
-from explorer.schedule import Schedule, schedule
+from explorer.records import Conditioning, Model, Request, Step, Trajectory
+from explorer.schedule import Schedule, plain_config, schedule
+from explorer.starts import Start, begin
 from explorer.transitions import Forms, Now
-
-Start = tuple[Tensor, Tensor, int] | tuple[Trajectory, int]
 
 
 def denoise(model: Model, request: Request, start: Start | None = None) -> Iterator[Step]:
@@ -34,8 +33,11 @@ def denoise(model: Model, request: Request, start: Start | None = None) -> Itera
         request: what to run; checked before anything is computed.
         start: None begins in noise. (latents, noise, k) begins at evaluation k from a picture's latents
             (1, C, H, W), noised by the scheduler with `noise` of the same shape. (trajectory, k) goes on from that
-            run's Step k: with the same sampler and steps its recorded outputs up to k are replayed through a fresh
-            scheduler and generator; otherwise its latents are rescaled and begin at the evaluation of nearest log-SNR.
+            run's Step k: on the same grid of the same model its recorded outputs up to k are replayed through a fresh
+            scheduler and generator, so that with nothing changed the rest is bit-identical; otherwise its latents are
+            rescaled and begin, with no memory, at the evaluation of nearest log-SNR. A trajectory that itself began
+            at a later Step has no beginning to replay: a multistep sampler starts anew from its Step k.
+            A start after evaluation 0 gives PNDM one evaluation more: it warms up where it begins.
 
     Returns:
         An iterator of Steps. On CUDA each comes one evaluation late, so that its copy hides behind the next one.
@@ -80,7 +82,7 @@ def capsule(model: Model) -> dict[str, Any]:
         "prediction_type": model.prediction_type,
         "latent_scale": model.latent_scale,
         "preview": {"matrix": [list(row) for row in model.preview.matrix], "offset": list(model.preview.offset)},
-        "scheduler_config": {key: value for key, value in model.scheduler_config.items() if not key.startswith("_")},
+        "scheduler_config": plain_config(model.scheduler_config),
     }
 
 
@@ -109,58 +111,18 @@ def _lane(model: Model, request: Request, start: Start | None) -> _Lane:
     scale, width, height = model.latent_scale, int(request.width or 0), int(request.height or 0)  # checked: not None
     shape = (1, model.latent_channels, height // scale, width // scale)
     generator = torch.Generator("cpu").manual_seed(request.seed)
+    noise = torch.randn(shape, generator=generator)  # always the first draw, whatever the start
+    state: Any = object()
     if start is None:
-        k, sigma = 0, float(plan.scheduler.init_noise_sigma)
-        latents = torch.randn(shape, generator=generator) * plan.scheduler.init_noise_sigma
-        state: Any = (request.seed, sigma)
+        latents, k = noise * plan.scheduler.init_noise_sigma, 0
+        state = (request.seed, float(plan.scheduler.init_noise_sigma))
     else:
-        latents, k = _begin(plan, request, start, shape, generator)
-        state = object()
+        latents, k = begin(plan, model, request, start, shape, generator)
     guidance = request.guidance if isinstance(request.guidance, tuple) else (request.guidance,) * plan.evaluations
     stack = torch.stack(plan.timesteps).to(model.device)  # one upload per run, not one per step
-    return _Lane(request, plan, guidance, generator, latents.to(model.device), list(stack.split(1)), state, k)
-
-
-def _begin(plan: Schedule, request: Request, start: Start, shape: tuple[int, ...], generator: torch.Generator):
-    """The latents and the first evaluation of a run that doesn't begin in noise; everything still on the CPU."""
-    if isinstance(start, tuple) and len(start) == 3:
-        k = limits.whole("start k", start[2], (0, plan.evaluations - 1))
-        latents = limits.check_latents("start latents", start[0], shape)
-        noise = limits.check_latents("start noise", start[1], shape)
-        plan.start_at(k)
-        return plan.scheduler.add_noise(latents, noise, plan.timesteps[k].reshape(1)), k
-    if not (isinstance(start, tuple) and len(start) == 2 and isinstance(start[0], Trajectory)):
-        raise RequestError("start must be (latents, noise, k) or (Trajectory, k).")
-    origin = start[0]
-    k = limits.whole("start k", start[1], (origin.steps[0].index, origin.steps[-1].index - 1))
-    if origin.steps[0].index == 0 and _same_grid(request, origin.request):
-        return _replay(plan, request, origin, k, shape, generator), k
-    step = origin.steps[k - origin.steps[0].index]
-    latents = diffusion.to_vp(limits.check_latents("start latents", step.latents, shape), step.alpha, step.sigma)
-    k = plan.nearest(step.alpha, step.sigma)
-    if request.sampler == "Heun":
-        k -= k % 2
-    plan.start_at(k)
-    alpha, sigma = plan.levels[k]
-    return latents * (alpha**2 + sigma**2) ** 0.5, k
-
-
-def _same_grid(a: Request, b: Request) -> bool:
-    fields = ("sampler", "steps", "spacing", "karras", "width", "height")
-    return all(getattr(a, name) == getattr(b, name) for name in fields)
-
-
-def _replay(plan: Schedule, request: Request, origin: Trajectory, k: int, shape: tuple[int, ...], generator):
-    """Takes a scheduler and a generator through the recorded outputs, so that both are as they were at Step k."""
-    latents = limits.check_latents("start latents", origin.steps[0].latents, shape)
-    torch.randn(shape, generator=generator.manual_seed(origin.request.seed))  # as the origin did
-    lane = _Lane(origin.request, plan, (), generator, latents, [], None, 0)
-    for step in origin.steps[:k]:
-        output = limits.check_latents("start model_output", step.model_output, shape)
-        lane.latents, _ = _advance(lane, step.index, output)
-    if request.seed != origin.request.seed:  # fresh noise from here on
-        generator.manual_seed(request.seed)
-    return lane.latents
+    return _Lane(
+        request, plan, plan.in_order(guidance), generator, latents.to(model.device), list(stack.split(1)), state, k
+    )
 
 
 @torch.inference_mode()
@@ -252,12 +214,9 @@ def _advance(lane: _Lane, index: int, output: Tensor) -> tuple[Tensor, dict[str,
         before = lane.generator.get_state()
         z = torch.randn(output.shape, generator=lane.generator)
         lane.generator.set_state(before)
-    extra: dict[str, Any] = {} if sampler.stochastic == "no" else {"generator": lane.generator}
-    if sampler.stochastic == "eta":
-        extra["eta"] = request.eta
     now = Now(index, timestep, alpha, sigma, lane.latents, x0, eps, z, request.eta)
     following, forms = sampler.transition(
-        scheduler, now, lambda: scheduler.step(output, timestep, lane.latents, **extra, return_dict=False)
+        scheduler, now, lambda: plan.take(index, output, lane.latents, request.eta, lane.generator)
     )
     if z is not None and request.noise_scale != 1:
         following, forms = _less_noise(following, forms, z, request.noise_scale)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
 import torch
 
 from explorer.records import Model, Request, RequestError
@@ -23,7 +24,7 @@ SIZE = (32, 2048)  # pixels
 UNIT = (0.0, 1.0)  # eta, noise_scale, guidance_rescale
 PROMPT = 5000  # characters
 SPACINGS = ("leading", "linspace", "trailing")
-WORK = 2**26  # steps * pixels * batch: 80 steps at 512x512 with a margin, 4096 at 128x128
+WORK = 2**26  # steps * pixels * batch: 256 steps at 512x512, 4096 at 128x128
 
 
 def check(request: Request, model: Model, batch: int = 1) -> Request:
@@ -107,7 +108,7 @@ def check_latents(field: str, latents: Any, shape: tuple[int, ...]) -> torch.Ten
         raise RequestError(f"{field} is {_show(latents)}; a tensor of shape {shape} is needed.")
     if tuple(latents.shape) != shape:
         raise RequestError(f"{field} has shape {tuple(latents.shape)}; shape {shape} is needed.")
-    latents = latents.detach().to("cpu", torch.float32)
+    latents = latents.detach().to("cpu", torch.float32, copy=True)  # the caller may go on writing to theirs
     if not torch.isfinite(latents).all():
         raise RequestError(f"{field} has values that are not finite; all must be.")
     return latents
@@ -200,6 +201,10 @@ def _size(field: str, value: Any, default: int, multiple: int) -> int:
 
 def _show(value: Any) -> str:
     """A value as a person can read it, however long or odd."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, int) and abs(value) >= 10**36:
+        return "a number of more than 36 digits"
     if isinstance(value, str | Real) or value is None:
         shown = repr(value)
         return shown if len(shown) <= 40 else shown[:36] + " …'"

@@ -67,7 +67,8 @@ class Step:
 
     `latents == alpha * x0 + sigma * eps`. For variance-preserving (VP) samplers `alpha**2 + sigma**2 == 1`; for
     variance-exploding (VE) ones alpha is 1. All tensors are float32 copies on the CPU, shape (1, C, H, W), free for a
-    consumer to change. The last Step of a run has timestep 0 and no predictions: those fields are None, `forms` is empty.
+    consumer to change; within one Step equal quantities may be one tensor. The last Step of a run has timestep 0 and no
+    predictions: those fields are None, `forms` is empty.
     """
 
     index: int  # evaluation, 0-based; the last Step's index is the number of evaluations
@@ -135,6 +136,18 @@ class Preview:
     offset: tuple[float, float, float]
 
 
+@dataclass(frozen=True)
+class Part:
+    """One part of a pipeline, with its real shapes at the model's default size (no batch dimension)."""
+
+    name: str  # "tokenizer", "text_encoder", "unet", "vae"
+    kind: str  # its class
+    takes: tuple[int, ...]
+    gives: tuple[int, ...]
+    parameters: int
+    facts: Mapping[str, str | int]  # what else a reader would ask for
+
+
 class Model(Protocol):
     """What the engine asks of a model. Implementations live in `explorer.models`, one family per file."""
 
@@ -158,6 +171,14 @@ class Model(Protocol):
 
     def encode_prompt(self, prompt: str) -> Conditioning:
         """The conditioning of one prompt, batch 1; cached, and the same object for the same prompt while cached."""
+        ...
+
+    def unread(self, prompt: str) -> str:
+        """The end of a prompt that is too long to be read, exactly as it was written; empty where all is read."""
+        ...
+
+    def parts(self) -> tuple[Part, ...]:
+        """What the pipeline is made of, in the order in which a prompt passes through it."""
         ...
 
     def predict(self, latents: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:

@@ -51,7 +51,7 @@ class Sampler:
     summary: str
     paper: str
     stochastic: str = "no"  # "no", "always", or "eta" (only where eta > 0)
-    multistep: bool = False  # the update uses earlier evaluations
+    multistep: bool = False  # the update uses evaluations of earlier steps
     space: str = "VP"  # "VP" or "VE"
     limits: str = ""
     spacing: bool = True  # takes a timestep spacing
@@ -64,7 +64,7 @@ class Sampler:
     draws: Callable[[Any, int, Tensor, float], bool]  # (scheduler, index, timestep, eta)
     transition: Transition
     evaluations: Callable[[int], int] = lambda steps: steps
-    resume: Callable[[Sequence[Tensor], int], list[Tensor]] = lambda timesteps, k: list(timesteps)
+    resume: Callable[[Sequence[Tensor], int], list[int]] = lambda timesteps, k: list(range(len(timesteps)))
 
     def build(self, config: Mapping[str, Any], **settings: Any) -> Any:
         """A fresh diffusers scheduler of this row from a model's scheduler config; settings override the config.
@@ -117,12 +117,12 @@ def _always(scheduler: Any, index: int, timestep: Tensor, eta: float) -> bool:
     return True
 
 
-def _pndm_resume(timesteps: Sequence[Tensor], k: int) -> list[Tensor]:
-    """PNDM warms up by evaluating its second timestep twice, wherever it starts."""
+def _pndm_resume(timesteps: Sequence[Tensor], k: int) -> list[int]:
+    """PNDM warms up by evaluating its second timestep twice, wherever it starts. Indices of the plain run's timesteps."""
     if k == 0:
-        return list(timesteps)
-    tail = [t for i, t in enumerate(timesteps) if i >= k and (i == k or t != timesteps[i - 1])]
-    return [*timesteps[:k], *tail[:2], *tail[1:]]
+        return list(range(len(timesteps)))
+    tail = [i for i in range(k, len(timesteps)) if i == k or timesteps[i] != timesteps[i - 1]]
+    return [*range(k), *tail[:2], *tail[1:]]
 
 
 _SOLVER = {
@@ -209,7 +209,6 @@ SAMPLERS: dict[str, Sampler] = {
             summary="Euler's step, then a second look from its end, and the mean of both directions.",
             paper="Karras et al. 2022, arXiv:2206.00364, Algorithm 1",
             space="VE",
-            multistep=True,
             limits="N steps are 2N - 1 evaluations. It ignores zero-SNR rescaling.",
             karras=True,
             scheduler=HeunDiscreteScheduler,
@@ -224,7 +223,7 @@ SAMPLERS: dict[str, Sampler] = {
             summary="Second-order solver that extrapolates x0 from this evaluation and the one before.",
             paper="Lu et al. 2022, arXiv:2211.01095",
             multistep=True,
-            limits="Below 15 steps its last step is first order.",
+            limits="Its first and last steps are first order.",
             karras=True,
             scheduler=DPMSolverMultistepScheduler,
             fixed={**_SOLVER, "algorithm_type": "dpmsolver++", "solver_type": "midpoint"},

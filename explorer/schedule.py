@@ -5,11 +5,13 @@ Here are also the pairs that can't be run, each refused in one sentence before a
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from explorer.diffusion import log_snr
@@ -25,33 +27,48 @@ class Schedule:
     scheduler: Any  # diffusers
     timesteps: list[Tensor]  # 0-dim, on the CPU, one per evaluation
     levels: Levels  # (alpha, sigma) of every state, one more than evaluations
+    order: list[int]  # of each evaluation: which one of a run from the beginning it is
 
     @property
     def evaluations(self) -> int:
         return len(self.timesteps)
 
+    def in_order(self, values: Sequence[float]) -> tuple[float, ...]:
+        """One value per evaluation of a run from the beginning → one per evaluation of this run."""
+        return tuple(values[i] for i in self.order)
+
+    def take(
+        self, index: int, output: Tensor, latents: Tensor, eta: float, generator: torch.Generator
+    ) -> tuple[Tensor, ...]:
+        """The scheduler's own step from evaluation `index`: the next latents first, then its own x0 if it has one."""
+        extra: dict[str, Any] = {} if self.sampler.stochastic == "no" else {"generator": generator}
+        if self.sampler.stochastic == "eta":
+            extra["eta"] = eta
+        return self.scheduler.step(output, self.timesteps[index], latents, **extra, return_dict=False)
+
     def start_at(self, k: int) -> None:
-        """Makes evaluation k (0 … evaluations - 1) the first one.
+        """Makes evaluation k (0 … evaluations - 1) the first one. PNDM then makes one evaluation more: it warms up there.
 
         Raises:
             RequestError: Heun's second look can't be a beginning.
         """
         if self.sampler.name == "Heun" and k % 2:
             raise RequestError(f"start is evaluation {k}, the second look of a Heun step; take {k - 1} or {k + 1}.")
-        self.timesteps = self.sampler.resume(self.timesteps, k)
+        self.order = self.sampler.resume(self.timesteps, k)
+        self.timesteps = [self.timesteps[i] for i in self.order]
         self.levels = self.sampler.levels(self.scheduler, self.timesteps)
         if hasattr(self.scheduler, "set_begin_index"):
             self.scheduler.set_begin_index(k)
 
     def nearest(self, alpha: float, sigma: float) -> int:
-        """The evaluation whose log-SNR is nearest to a level's; of equal ones the first."""
+        """The evaluation that a run can begin at whose log-SNR is nearest to a level's; of equal ones the first."""
         target = log_snr(alpha, sigma)
 
         def distance(k: int) -> float:
             value = log_snr(*self.levels[k])
             return 0.0 if value == target else abs(value - target)
 
-        return min(range(self.evaluations), key=distance)
+        return min(range(0, self.evaluations, 2 if self.sampler.name == "Heun" else 1), key=distance)
 
 
 def schedule(request: Request, config: Mapping[str, Any]) -> Schedule:
@@ -69,39 +86,57 @@ def schedule(request: Request, config: Mapping[str, Any]) -> Schedule:
         settings["timestep_spacing"] = request.spacing
     if request.karras is not None and sampler.karras:
         settings["use_karras_sigmas"] = request.karras
-    try:
+
+    def build(steps: int) -> Any:
         scheduler = sampler.build(config, **settings)
-        scheduler.set_timesteps(request.steps)
+        scheduler.set_timesteps(steps)
+        return scheduler
+
+    try:
+        scheduler = build(request.steps)
     except (ValueError, NotImplementedError, IndexError, ZeroDivisionError) as error:
-        raise RequestError(f"sampler is {sampler.name!r}, which diffusers refuses here: {_line(error)}") from error
+        raise RequestError(f"sampler is {sampler.name!r}, which diffusers refuses here: {_sentence(error)}") from error
+    if fault := _fault(sampler, scheduler, request.steps):
+        fitting = next((n for n in _around(request.steps, sampler) if not _fault(sampler, build(n), n)), None)
+        hint = f"; take {fitting}." if fitting else "; take fewer."
+        raise RequestError(f"steps is {request.steps}: {fault}{hint}")
     timesteps = list(scheduler.timesteps.cpu())
-    _check_timesteps(request, sampler, timesteps, scheduler.config)
     levels = sampler.levels(scheduler, timesteps)
     if prediction_type == "epsilon" and levels[0][0] == 0:
         raise RequestError(
             f"sampler is {sampler.name!r} on a model that predicts epsilon with a terminal alpha of 0: "
             "x0 = (x_t - sigma * eps) / alpha has no value there."
         )
-    return Schedule(sampler, scheduler, timesteps, levels)
+    return Schedule(sampler, scheduler, timesteps, levels, list(range(len(timesteps))))
 
 
-def _check_timesteps(request: Request, sampler: Sampler, timesteps: list[Tensor], config: Mapping[str, Any]) -> None:
-    """Refuses the step counts at which diffusers' own rounding leaves the training grid or repeats its first point."""
-    values = [float(t) for t in timesteps]
-    spacing = config.get("timestep_spacing", "its own")
-    count = sampler.evaluations(request.steps)
-    if len(values) != count or min(values) < 0 or max(values) > config["num_train_timesteps"] - 1:
-        raise RequestError(
-            f"steps is {request.steps}: with {spacing} spacing diffusers rounds to {len(values)} timesteps "
-            f"from {values[0]:g} to {values[-1]:g}, off the grid 0 to {config['num_train_timesteps'] - 1}; "
-            "take one more or one fewer."
+def plain_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A scheduler's config as a trace keeps it: without diffusers' own notes, and as JSON would give it back."""
+    kept = {key: value for key, value in config.items() if not key.startswith("_")}
+    return json.loads(json.dumps(kept, default=lambda value: np.asarray(value).tolist()))
+
+
+def _fault(sampler: Sampler, scheduler: Any, steps: int) -> str:
+    """Where diffusers' own rounding leaves the training grid or repeats its first point; empty where all is well."""
+    values, last = [float(t) for t in scheduler.timesteps], scheduler.config.num_train_timesteps - 1
+    if len(values) != sampler.evaluations(steps) or not all(0 <= value <= last for value in values):
+        spacing = scheduler.config.get("timestep_spacing", "its own")
+        return (
+            f"with {spacing} spacing diffusers rounds to {len(values)} timesteps "
+            f"from {values[0]:g} to {values[-1]:g}, off the grid 0 to {last}"
         )
-    if any(math.isnan(v) for v in values) or (sampler.name != "PNDM" and len(values) > 1 and values[0] == values[1]):
-        raise RequestError(
-            f"steps is {request.steps}: so many Karras steps share their first timestep, and diffusers loses count; "
-            "take fewer."
-        )
+    if sampler.name != "PNDM" and len(values) > 1 and values[0] == values[1]:
+        return "so many steps share their first timestep that diffusers loses count"
+    return ""
 
 
-def _line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(".") + "."
+def _around(steps: int, sampler: Sampler) -> list[int]:
+    """Other numbers of steps, nearest first."""
+    near = [steps + sign * d for d in range(1, 5) for sign in (-1, 1)]  # each costs building a scheduler
+    return [n for n in near if 1 <= n <= (sampler.max_steps or 1000)]
+
+
+def _sentence(error: Exception) -> str:
+    """The first sentence of a library's message."""
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return line.split(". ")[0][:200].rstrip(".") + "."

@@ -16,14 +16,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
 from explorer import limits
 from explorer.records import DiffuscopeError, Request, Step, Term, TraceError, Trajectory
+from explorer.samplers import SAMPLERS
 
 KEY = "diffuscope"  # of the metadata
-MAX_HEADER = 2**24  # bytes
+MAX_HEADER = 2**23  # bytes; a run of 1000 Heun steps takes 4 MB
 MAX_FILE = 2**30  # bytes
 FIELDS = ("latents", "model_output", "eps_uncond", "eps_cond", "eps", "x0", "z")
 OWN = {"x_t": "latents", "eps": "eps", "x0": "x0", "z": "z"}  # terms whose tensor is a field of the Step
@@ -33,7 +35,7 @@ def save(trajectory: Trajectory, path: str | Path) -> None:
     """Writes a Trajectory; an existing file is replaced.
 
     Raises:
-        OSError: the file can't be written.
+        TraceError: the file can't be written, or the run has numbers that are not finite.
     """
     tensors: dict[str, Tensor] = {}
     rows = []
@@ -48,8 +50,14 @@ def save(trajectory: Trajectory, path: str | Path) -> None:
             "fields": present, "state": list(state),
             "forms": {form: [[t.coefficient, t.name] for t in terms] for form, terms in step.forms.items()},
         })  # fmt: skip
+    for key, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise TraceError(f"The run's tensor {key!r} has numbers that are not finite; it can't be kept as a trace.")
     record = {"request": asdict(trajectory.request), "capsule": dict(trajectory.capsule), "steps": rows}
-    save_file(tensors, path, {KEY: json.dumps(record)})
+    try:
+        save_file(tensors, path, {KEY: json.dumps(record)})
+    except SafetensorError as error:  # its word for every OSError, with the path in it
+        raise TraceError("The trace can't be written there; choose a folder that exists and can be written to.") from error
 
 
 def load(path: str | Path) -> Trajectory:
@@ -70,7 +78,9 @@ def load(path: str | Path) -> Trajectory:
         record = json.loads(header["__metadata__"][KEY])
         del header["__metadata__"]
         request = _request(record["request"], record["capsule"])
-        keys = _keys(record["steps"])
+        keys = _keys(record["steps"], SAMPLERS[request.sampler].evaluations(request.steps))
+        if record["capsule"]["format"] != 1:
+            raise TraceError("The trace is of another version's format.")
     except TraceError:
         raise
     except OSError as error:
@@ -78,6 +88,11 @@ def load(path: str | Path) -> Trajectory:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise TraceError("The file is not a trace of this project: its header has not the right form.") from None
     shape = _shape(header, keys, record["capsule"], size - 8 - length)
+    scale = record["capsule"]["latent_scale"]
+    if (request.height, request.width) != (shape[2] * scale, shape[3] * scale):
+        raise TraceError(
+            f"The trace's latents are {shape[3]}x{shape[2]}, but its request is {request.width}x{request.height}."
+        )
     data = np.memmap(path, dtype="<f4", mode="r", offset=8 + length) if (8 + length) % 4 == 0 else None
     if data is None:
         raise TraceError("The trace's header ends between two numbers; it is damaged.")
@@ -110,16 +125,18 @@ def _request(plain: Mapping[str, Any], capsule: Mapping[str, Any]) -> Request:
         raise TraceError(f"The trace's request can't be used: {error}") from error
 
 
-def _keys(rows: Any) -> set[str]:
+def _keys(rows: Any, evaluations: int) -> set[str]:
     """The tensors that the rows speak of; each row must be whole and in order."""
-    if not isinstance(rows, list) or not 2 <= len(rows) <= 2 * limits.STEPS[1] + 1:
-        raise TraceError("The trace has no steps.")
+    if not isinstance(rows, list) or not 2 <= len(rows) <= evaluations + 2:  # PNDM can begin with one more
+        raise TraceError(f"The trace should have up to {evaluations + 1} steps, and at least 2.")
+    first = rows[0]["index"]
     keys = set()
     for i, row in enumerate(rows):
         numbers = [row["timestep"], row["alpha"], row["sigma"]]
         numbers += [coefficient for terms in row["forms"].values() for coefficient, _ in terms]
-        if row["index"] != rows[0]["index"] + i or not all(_finite(n) for n in numbers):
-            raise TraceError(f"The trace's step {i} is out of order or has numbers that are not finite.")
+        level = all(_finite(n) for n in numbers) and row["alpha"] >= 0 <= row["sigma"] and row["alpha"] + row["sigma"] > 0
+        if not level or type(first) is not int or not 0 <= first <= evaluations or row["index"] != first + i:
+            raise TraceError(f"The trace's step {i} is out of order, or has a level that can't be.")
         known = {name for name, field in OWN.items() if field in row["fields"]} | set(row["state"])
         used = {name for terms in row["forms"].values() for _, name in terms}
         if "latents" not in row["fields"] or not set(row["fields"]) <= set(FIELDS) or not used <= known:
@@ -129,7 +146,7 @@ def _keys(rows: Any) -> set[str]:
 
 
 def _finite(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e30
 
 
 def _shape(header: Mapping[str, Any], keys: set[str], capsule: Mapping[str, Any], size: int) -> tuple[int, ...]:
@@ -140,12 +157,13 @@ def _shape(header: Mapping[str, Any], keys: set[str], capsule: Mapping[str, Any]
         shapes = {tuple(entry["shape"]) for entry in header.values()}
         dtypes = {entry["dtype"] for entry in header.values()}
         spans = sorted(tuple(entry["data_offsets"]) for entry in header.values())
+        integral = all(type(offset) is int for span in spans for offset in span)
         matrix, offset = capsule["preview"]["matrix"], capsule["preview"]["offset"]
         rows = [len(row) for row in matrix]
         fine = all(_finite(v) for row in [*matrix, offset] for v in row)
     except (KeyError, TypeError, ValueError):
         raise TraceError("The trace's header has not the right form.") from None
-    if dtypes != {"F32"} or len(shapes) != 1:
+    if dtypes != {"F32"} or len(shapes) != 1 or not integral:
         raise TraceError("The trace's tensors must all be float32 and of one shape.")
     shape = shapes.pop()
     whole = len(shape) == 4 and all(isinstance(n, int) and 0 < n <= limits.SIZE[1] for n in shape)

@@ -46,4 +46,8 @@ def test_one_sentence_and_exit_code_2(tiny_folder, capsys, extra, sentence):
 
 def test_a_place_that_cannot_be_written(tiny_folder, tmp_path, capsys):
     assert main(["cat", "--model", str(tiny_folder), "--steps", "1", "--out", str(tmp_path / "no" / "p.png")]) == 2
-    assert "Traceback" not in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "The picture can't be written: No such file or directory." in err
+    assert str(tmp_path) not in err
+    assert main(["cat", "--model", str(tiny_folder), "--steps", "1", "--trace", str(tmp_path / "no" / "t")]) == 2
+    assert "The trace can't be written there" in capsys.readouterr().err

@@ -70,3 +70,10 @@ def test_no_host_sync_per_step(cuda):
         assert len(list(steps)) == 6
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_going_on_unchanged_is_bit_identical(cuda, name):
+    request = Request(prompt="cat", steps=6, sampler=name, eta=0.5 if name == "DDIM" else 0.0)
+    whole = run(cuda, request)
+    assert torch.equal(run(cuda, request, (whole, 4)).latents, whole.latents)

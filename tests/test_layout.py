@@ -19,14 +19,16 @@ MODULES = {
 ALLOWED = {
     "records": set(),
     "diffusion": set(),
+    "lessons": {"diffusion"},
     "pictures": set(),
     "transitions": set(),
     "samplers": {"transitions"},
     "limits": {"samplers"},
     "schedule": {"samplers", "diffusion"},
     "outbox": set(),
-    "engine": {"samplers", "diffusion", "limits", "schedule", "outbox", "transitions"},
-    "trace": {"diffusion", "limits"},
+    "engine": {"samplers", "diffusion", "limits", "schedule", "starts", "outbox", "transitions"},
+    "starts": {"diffusion", "limits", "schedule"},
+    "trace": {"limits", "samplers"},
     "frames": {"diffusion", "pictures"},
     "figures": {"diffusion"},
     "sessions": {"diffusion"},
@@ -34,7 +36,7 @@ ALLOWED = {
     "player": {"player"},
     "": {"engine", "models"},
     "__main__": {"", "engine", "limits", "models", "pictures", "samplers", "trace"},
-    "tabs": {"", "engine", "frames", "figures", "limits", "models", "pictures", "player", "samplers", "schedule",
+    "tabs": {"", "engine", "frames", "figures", "lessons", "limits", "models", "pictures", "player", "samplers", "schedule",
              "sessions", "tabs", "trace", "diffusion"},
 }  # fmt: skip
 
@@ -103,7 +105,7 @@ def test_every_tab_is_in_the_readme():
 
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for tab in TABS:
-        assert re.search(rf"^\| {re.escape(tab.TITLE)} \|", readme, re.MULTILINE), f"{tab.TITLE} is not in README's table"
+        assert re.search(rf"^\| {re.escape(tab.title)} \|", readme, re.MULTILINE), f"{tab.title} is not in README's table"
 
 
 def test_every_sampler_is_in_the_readme():

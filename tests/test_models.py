@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from explorer import Request, load_model, run
 from explorer.models import EMBEDDED
@@ -16,7 +17,7 @@ def test_the_embedded_model(embedded_model):
     assert embedded_model.default_size == (128, 128)
     assert (embedded_model.latent_channels, embedded_model.latent_scale) == (4, 8)
     assert embedded_model.dtype == torch.float32
-    assert embedded_model.prediction_type == "v_prediction"
+    assert embedded_model.prediction_type in ("epsilon", "v_prediction", "sample")
     picture = embedded_model.decode(run(embedded_model, Request(prompt="pizza", steps=2)).latents)
     assert picture.shape == (1, 3, 128, 128)
     assert 0 <= float(picture.min()) < float(picture.max()) <= 1
@@ -55,7 +56,9 @@ def test_encode_and_decode_have_the_protocols_shapes(tiny_model):
 
 def test_the_preview_is_the_least_squares_fit(embedded_model):
     """Against the true decoding of latents that it was not fitted to, it beats every constant colour."""
-    latents = run(embedded_model, Request(prompt="pizza", steps=8)).latents
+    ramp = torch.linspace(-1, 1, 128)
+    pictures = torch.stack([ramp.expand(128, 128), ramp[:, None].expand(128, 128), -ramp.expand(128, 128)])[None]
+    latents = embedded_model.encode(torch.cat([pictures, pictures.flip(1) * 0.7]))
     truth = torch.nn.functional.avg_pool2d(embedded_model.decode(latents), 8)
     matrix, offset = torch.tensor(embedded_model.preview.matrix), torch.tensor(embedded_model.preview.offset)
     guess = torch.einsum("rc,bchw->brhw", matrix, latents) + offset[:, None, None]
@@ -90,8 +93,27 @@ BREAKS = {
     ),
     "other shapes": lambda f: edit(f / "unet" / "config.json", block_out_channels=[16, 32]),
     "config not JSON": lambda f: (f / "text_encoder" / "config.json").write_text("no"),
+    "scheduler a list": lambda f: (f / "scheduler" / "scheduler_config.json").write_text("[]"),
+    "defaults a number": lambda f: edit(f / "scheduler" / "scheduler_config.json", _use_default_values=5),
+    "no sample size": lambda f: edit(f / "unet" / "config.json", sample_size=None),
+    "flow prediction": lambda f: edit(f / "scheduler" / "scheduler_config.json", prediction_type="flow_prediction"),
+    "no prediction": lambda f: edit(f / "scheduler" / "scheduler_config.json", prediction_type=None),
+    "betas of text": lambda f: edit(f / "scheduler" / "scheduler_config.json", beta_start="low"),
+    "betas of NaN": lambda f: edit(f / "scheduler" / "scheduler_config.json", beta_end=float("nan")),
+    "class labels": lambda f: edit(f / "unet" / "config.json", class_embed_type="timestep"),
+    "long prompts": lambda f: edit(f / "tokenizer" / "tokenizer_config.json", model_max_length=77),
+    "endless prompts": lambda f: edit(f / "tokenizer" / "tokenizer_config.json", model_max_length=10**30),
+    "a weight of the U-Net missing": lambda f: _lose(f / "unet" / "diffusion_pytorch_model.safetensors", "conv_out.weight"),
+    "embeddings missing": lambda f: _lose(f / "text_encoder" / "model.safetensors", "token_embedding"),
     "inpainting": lambda f: edit(f / "vae" / "config.json", latent_channels=9),
 }
+
+
+def _lose(path, name):
+    tensors = load_file(path)
+    kept = {key: tensor for key, tensor in tensors.items() if name not in key}
+    assert len(kept) < len(tensors)
+    save_file(kept, path, {"format": "pt"})
 
 
 def _truncate(path):
@@ -111,7 +133,20 @@ def test_broken_folders(tiny_folder, tmp_path, how):
     assert str(tmp_path) not in message
 
 
-@pytest.mark.parametrize("source", ["no/such/folder", "../x", "a b/c", "https://example.org/x", "", "owner/name@x;rm"])
+@pytest.mark.parametrize(
+    "source",
+    [
+        "no/such/folder",
+        "../x",
+        "a b/c",
+        "https://example.org/x",
+        "",
+        "owner/name@x;rm",
+        "~nosuchuser/x y",
+        "x" * 5000,
+        "a\0b",
+    ],
+)
 def test_sources_that_are_neither_folder_nor_id(source, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SourceError, match=r"neither a folder nor a Hub id|has no readable model_index"):
@@ -131,7 +166,12 @@ def test_a_hub_id_that_cannot_be_fetched(monkeypatch, tmp_path):
     with pytest.raises(SourceError, match=r"'owner/name' can't be fetched from the Hub \(ConnectionError\)"):
         load_model("owner/name")
     assert asked["source"] == "owner/name"
-    assert not any(pattern.endswith((".bin", ".py", ".ckpt", ".pt")) for pattern in asked["allow_patterns"])
+    hub = ["model_index.json", "unet/config.json", "unet/a.safetensors", "unet/a.fp16.safetensors", "unet/a.bin",
+           "unet/a.py", "safety_checker/a.safetensors", "vae/x/a.safetensors", "tokenizer/merges.txt"]  # fmt: skip
+    from huggingface_hub.utils import filter_repo_objects
+
+    wanted = filter_repo_objects(hub, allow_patterns=asked["allow_patterns"], ignore_patterns=asked["ignore_patterns"])
+    assert list(wanted) == ["model_index.json", "unet/config.json", "unet/a.safetensors", "tokenizer/merges.txt"]
 
 
 def test_a_hub_id_that_is_there(monkeypatch, tiny_folder):
@@ -161,3 +201,26 @@ def test_a_missing_embedded_model(monkeypatch, tmp_path):
     monkeypatch.setattr("explorer.models.EMBEDDED", tmp_path / "emoji-ldm")
     with pytest.raises(SourceError, match=r"'emoji-ldm' has no readable model_index.json; reinstall the project."):
         load_model()
+
+
+def test_what_of_a_prompt_is_not_read(tiny_model, embedded_model):
+    assert tiny_model.unread("") == tiny_model.unread("red cat") == ""
+    fits, over = "cat " * 14, "cat " * 14 + "red  STAR, ünd mehr"
+    assert tiny_model.unread(fits) == ""
+    assert tiny_model.unread(over) == "red  STAR, ünd mehr"  # as it was written, not as the tokenizer sees it
+    read, unread = over[: -len("red  STAR, ünd mehr")], tiny_model.unread(over)
+    assert read + unread == over
+    assert torch.equal(tiny_model.encode_prompt(over).tensors["hidden"], tiny_model.encode_prompt(read).tensors["hidden"])
+    long = "a pizza on a blue background, " * 9
+    assert long.endswith(embedded_model.unread(long))
+    assert 0 < len(embedded_model.unread(long)) < len(long)
+
+
+def test_the_parts_have_the_real_shapes(embedded_model):
+    tokenizer, text_encoder, unet, vae = embedded_model.parts()
+    assert tokenizer.gives == text_encoder.takes == (32,)
+    assert text_encoder.gives == embedded_model.encode_prompt("pizza").tensors["hidden"].shape[1:]
+    latents = run(embedded_model, Request(steps=1)).latents
+    assert unet.takes == unet.gives == vae.takes == latents.shape[1:]
+    assert vae.gives == embedded_model.decode(latents).shape[1:]
+    assert unet.parameters == sum(p.numel() for p in embedded_model.unet.parameters()) > vae.parameters > 0

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from conftest import as_model, tiny_parts, tiny_pipeline
 from diffusers import StableDiffusionPipeline
 from references import KARRAS, PAIRS, SCHEDULERS
+from tiny import as_model, tiny_parts, tiny_pipeline
 
 from explorer import Request, denoise_batch, run
 from explorer.models import EMBEDDED

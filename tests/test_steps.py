@@ -5,8 +5,8 @@ from itertools import pairwise
 
 import pytest
 import torch
-from conftest import as_model, tiny_parts
 from references import KARRAS, PAIRS, SCHEDULERS
+from tiny import as_model, tiny_parts
 
 from explorer import Request, run
 from explorer.diffusion import to_x0_eps
@@ -40,7 +40,17 @@ def within(a: torch.Tensor, b: torch.Tensor, summands) -> bool:
 @pytest.mark.parametrize(("name", "prediction_type", "settings"), [*cases()])
 @pytest.mark.parametrize("steps", [2, 9])
 def test_states_and_transitions(name, prediction_type, settings, steps):
-    row, model = SAMPLERS[name], as_model(tiny_parts(prediction_type))
+    states_and_transitions(as_model(tiny_parts(prediction_type)), name, steps, settings)
+
+
+@pytest.mark.parametrize(("name", "prediction_type"), [pair for pair in PAIRS if pair[1] != "epsilon"])
+def test_states_and_transitions_of_zero_snr_models(name, prediction_type):
+    parts = tiny_parts(prediction_type, rescale_betas_zero_snr=True, timestep_spacing="trailing")
+    states_and_transitions(as_model(parts), name, 5, {})
+
+
+def states_and_transitions(model, name, steps, settings):
+    row = SAMPLERS[name]
     eta = 0.6 if name == "DDIM" else 0.0
     trajectory = run(model, Request(prompt="cat", steps=steps, sampler=name, seed=2, eta=eta, **settings))
     assert len(trajectory.steps) == row.evaluations(steps) + 1

@@ -129,6 +129,18 @@ BROKEN = {
     "text for sigma": change_record(lambda r: r["steps"][1].update(sigma="1")),
     "unknown term": change_record(lambda r: r["steps"][0]["forms"]["x0"].append([1.0, "y"])),
     "unknown field": change_record(lambda r: r["steps"][0]["fields"].append("secret")),
+    "a level of zeros": change_record(lambda r: r["steps"][1].update(alpha=0, sigma=0)),
+    "negative alpha": change_record(lambda r: r["steps"][1].update(alpha=-1)),
+    "huge integers": change_record(lambda r: r["steps"][1].update(alpha=10**400)),
+    "half an index": change_record(lambda r: [row.update(index=row["index"] + 0.5) for row in r["steps"]]),
+    "negative index": change_record(lambda r: [row.update(index=row["index"] - 7) for row in r["steps"]]),
+    "float offsets": change_header(
+        lambda h: h["0001.x0"].update(data_offsets=[float(n) for n in h["0001.x0"]["data_offsets"]])
+    ),
+    "more rows than steps": change_record(lambda r: r["request"].update(steps=1, guidance=1.0)),
+    "another size": change_record(lambda r: r["request"].update(width=128)),
+    "another format": change_record(lambda r: r["capsule"].update(format=99)),
+    "no format": change_record(lambda r: r["capsule"].pop("format")),
     "bad request": change_record(lambda r: r["request"].update(steps=10**9)),
     "odd request": change_record(lambda r: r["request"].update(shell="rm")),
     "no request": change_record(lambda r: r.pop("request")),
@@ -148,6 +160,18 @@ def test_broken_files(saved, how):
     assert "\n" not in message
     assert str(path.parent) not in message
     assert message.endswith(".")
+
+
+def test_a_run_that_is_not_finite_is_not_saved(saved, tmp_path):
+    saved[0].steps[1].x0[0, 0, 0, 0] = float("nan")
+    with pytest.raises(TraceError, match=r"'0001.x0' has numbers that are not finite"):
+        trace.save(saved[0], tmp_path / "bad.safetensors")
+
+
+def test_a_place_that_cannot_be_written(saved, tmp_path):
+    with pytest.raises(TraceError) as refusal:
+        trace.save(saved[0], tmp_path / "no" / "run.safetensors")
+    assert str(tmp_path) not in str(refusal.value)
 
 
 def test_a_missing_file(tmp_path):

@@ -14,7 +14,11 @@ from explorer.records import Model, SourceError
 
 EMBEDDED = Path(__file__).parents[2] / "assets" / "models" / "emoji-ldm"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
-WANTED = ["model_index.json", "*/*.json", "*/*.safetensors", "*/merges.txt", "*/vocab.json"]  # nothing that can run
+WANTED = [
+    "model_index.json",
+    *(f"{part}/*.{ending}" for part in sd.PARTS for ending in ("json", "txt", "safetensors")),
+]  # nothing that can run
+UNWANTED = ["*.fp16.*", "*.non_ema.*", "*/*/*"]  # the same weights again
 
 MODELS: dict[str, Callable[[Path, str, torch.device, torch.dtype | None], Model]] = {
     "StableDiffusionPipeline": sd.load,  # by the class that model_index.json names
@@ -50,15 +54,18 @@ def _folder(source: str | Path | None) -> tuple[str, Path]:
     """The name to show and the folder to read; a Hub id is downloaded, or found in the cache."""
     if source is None:
         return EMBEDDED.name, EMBEDDED
-    folder = Path(source).expanduser()
-    if folder.is_dir():
-        return folder.resolve().name, folder
+    try:
+        folder = Path(source).expanduser()
+        if folder.is_dir():
+            return folder.resolve().name, folder
+    except (OSError, RuntimeError, ValueError):  # a name too long, an unknown home, a NUL
+        pass
     if not HUB_ID.fullmatch(str(source)):
         raise SourceError(f"The model {str(source)[:80]!r} is neither a folder nor a Hub id like 'owner/name'.")
     from huggingface_hub import snapshot_download
 
     try:
-        return str(source), Path(snapshot_download(str(source), allow_patterns=WANTED))
+        return str(source), Path(snapshot_download(str(source), allow_patterns=WANTED, ignore_patterns=UNWANTED))
     except Exception as error:  # the hub client raises some twenty kinds, down to its HTTP library's own
         raise SourceError(
             f"The model {str(source)!r} can't be fetched from the Hub ({type(error).__name__}); "

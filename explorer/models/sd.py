@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from diffusers.utils import logging as diffusers_logging
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
 from explorer.models.preview import fit_preview
-from explorer.records import Conditioning, Preview, SourceError
+from explorer.records import Conditioning, Part, Preview, SourceError
 
 PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 PROMPTS = 64  # conditionings kept; 77 x 768 float32 is 0.24 MB
@@ -55,7 +55,7 @@ class StableDiffusion:
         height, width = (sample, sample) if isinstance(sample, int) else sample
         self.default_size = (width * self.latent_scale, height * self.latent_scale)
         self._prompts: OrderedDict[str, Conditioning] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock, self._words = threading.Lock(), threading.Lock()
 
     @torch.inference_mode()
     def encode_prompt(self, prompt: str) -> Conditioning:
@@ -64,10 +64,11 @@ class StableDiffusion:
             if prompt in self._prompts:
                 self._prompts.move_to_end(prompt)
                 return self._prompts[prompt]
-        ids = self.tokenizer(
-            [prompt], padding="max_length", max_length=self.tokenizer.model_max_length, truncation=True,
-            return_tensors="pt",
-        )  # fmt: skip
+        with self._words:  # truncation is a switch on the tokenizer itself
+            ids = self.tokenizer(
+                [prompt], padding="max_length", max_length=self.tokenizer.model_max_length, truncation=True,
+                return_tensors="pt",
+            )  # fmt: skip
         mask = ids.attention_mask if getattr(self.text_encoder.config, "use_attention_mask", False) else None
         hidden = self.text_encoder(ids.input_ids.to(self.device), None if mask is None else mask.to(self.device))[0]
         conditioning = Conditioning({"hidden": hidden.to(self.dtype)})
@@ -76,6 +77,32 @@ class StableDiffusion:
             while len(self._prompts) > PROMPTS:
                 self._prompts.popitem(last=False)
         return conditioning
+
+    def unread(self, prompt: str) -> str:
+        """What lies beyond the last token that fits; the start and end tokens take two places."""
+        places = self.tokenizer.model_max_length - 2
+        with self._words:
+            tokens = self.tokenizer([prompt], add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+        offsets = tokens["offset_mapping"][0]
+        return prompt[offsets[places][0] :] if len(offsets) > places else ""
+
+    def parts(self) -> tuple[Part, ...]:
+        """Tokenizer, text encoder, U-Net and the VAE's decoder."""
+        words, text, unet, vae = self.tokenizer, self.text_encoder.config, self.unet.config, self.vae.config
+        width, height = self.default_size
+        latent = (self.latent_channels, height // self.latent_scale, width // self.latent_scale)
+        hidden = (words.model_max_length, text.hidden_size)
+        attention = sum("Attn" in block for block in (*unet.down_block_types, *unet.up_block_types))
+        return (
+            Part("tokenizer", type(words).__name__, (), hidden[:1], 0, {"vocabulary": len(words)}),
+            Part("text_encoder", type(self.text_encoder).__name__, hidden[:1], hidden, _count(self.text_encoder),
+                 {"layers": text.num_hidden_layers, "heads": text.num_attention_heads}),
+            Part("unet", type(self.unet).__name__, latent, latent, _count(self.unet),
+                 {"channels": ", ".join(map(str, unet.block_out_channels)), "blocks with cross-attention": attention,
+                  "predicts": self.prediction_type}),
+            Part("vae", type(self.vae).__name__, latent, (3, height, width), _count(self.vae.decoder),
+                 {"channels": ", ".join(map(str, vae.block_out_channels)), "scaling factor": f"{vae.scaling_factor:.4g}"}),
+        )  # fmt: skip
 
     def forget_prompts(self) -> None:
         """Empties the cache of conditionings."""
@@ -116,32 +143,59 @@ def load(folder: Path, name: str, device: torch.device, dtype: torch.dtype | Non
     if missing:
         raise SourceError(f"The model {name!r} has no {' and no '.join(missing)}; fetch or save it again.")
     try:
-        asked = json.loads((folder / "text_encoder" / "config.json").read_text(encoding="utf-8")).get("dtype")
-        if dtype is None:
-            dtype = torch.float32 if device.type == "cpu" else torch.bfloat16 if asked == "bfloat16" else torch.float16
         with _quiet():
-            parts = {
-                "unet": UNet2DConditionModel.from_pretrained(folder, subfolder="unet", dtype=dtype, use_safetensors=True),
-                "vae": AutoencoderKL.from_pretrained(folder, subfolder="vae", dtype=torch.float32, use_safetensors=True),
-                "text_encoder": CLIPTextModel.from_pretrained(
-                    folder, subfolder="text_encoder", dtype=dtype, use_safetensors=True
-                ),
-                "tokenizer": CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer"),
-                "scheduler_config": json.loads(
-                    (folder / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8")
-                ),
-            }
+            return _read(folder, name, device, dtype)
+    except SourceError:
+        raise
     except Exception as error:  # the loaders raise what they like on a broken file: KeyError, SafetensorError, OSError …
         raise SourceError(
             f"The model {name!r} can't be read ({type(error).__name__}): it needs unet, vae, text_encoder, tokenizer and "
             "scheduler in diffusers layout, with safetensors weights; fetch or save it again."
         ) from error
-    unet, words = parts["unet"], len(parts["tokenizer"])
-    if not 2 < words <= parts["text_encoder"].config.vocab_size:  # transformers makes up an empty one where files lack
-        raise SourceError(f"The model {name!r} has a tokenizer of {words} tokens, which its text encoder can't take.")
-    if unet.config.time_cond_proj_dim is not None or unet.config.in_channels != parts["vae"].config.latent_channels:
-        raise SourceError(f"The model {name!r} is not a plain text-to-image model: its U-Net wants other inputs.")
-    return StableDiffusion(name=name, device=device, **parts)
+
+
+def _read(folder: Path, name: str, device: torch.device, dtype: torch.dtype | None) -> StableDiffusion:
+    config = json.loads((folder / "text_encoder" / "config.json").read_text(encoding="utf-8"))
+    if dtype is None:
+        asked = config.get("dtype", config.get("torch_dtype"))  # the name that transformers used before its version 5
+        dtype = torch.float32 if device.type == "cpu" else torch.bfloat16 if asked == "bfloat16" else torch.float16
+    classes = {
+        "unet": (UNet2DConditionModel, dtype),
+        "vae": (AutoencoderKL, torch.float32),
+        "text_encoder": (CLIPTextModel, dtype),
+    }
+    parts: dict[str, Any] = {}
+    for part, (kind, precision) in classes.items():
+        parts[part], report = kind.from_pretrained(
+            folder, subfolder=part, dtype=precision, use_safetensors=True, output_loading_info=True
+        )
+        if report["missing_keys"]:  # they would be left as the memory was
+            raise SourceError(
+                f"The model {name!r} lacks {len(report['missing_keys'])} weights of its {part}; fetch it again."
+            )
+    tokenizer = CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer")
+    text, unet, vae = parts["text_encoder"].config, parts["unet"].config, parts["vae"].config
+    if not 2 < len(tokenizer) <= text.vocab_size:  # transformers makes up an empty one where files lack
+        raise SourceError(f"The model {name!r} has {len(tokenizer)} tokens; its text encoder takes 3 to {text.vocab_size}.")
+    if not 2 < tokenizer.model_max_length <= text.max_position_embeddings:
+        raise SourceError(
+            f"The model {name!r} has prompts of {tokenizer.model_max_length:.6g} tokens; its text encoder takes "
+            f"3 to {text.max_position_embeddings}."
+        )
+    others = (unet.time_cond_proj_dim, unet.class_embed_type, unet.addition_embed_type, unet.encoder_hid_dim)
+    if others != (None,) * 4 or unet.in_channels != vae.latent_channels or unet.out_channels != unet.in_channels:
+        raise SourceError(
+            f"The model {name!r} is not a plain text-to-image model: its U-Net wants or gives something else."
+        )
+    scheduler_config = json.loads((folder / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8"))
+    model = StableDiffusion(name=name, device=device, tokenizer=tokenizer, scheduler_config=scheduler_config, **parts)
+    if model.prediction_type not in ("epsilon", "v_prediction", "sample"):
+        raise SourceError(f"The model {name!r} predicts {str(model.prediction_type)[:40]!r}; this project can't run that.")
+    trial = DDPMScheduler.from_config(model.scheduler_config)  # the one with the most beta schedules
+    trial.set_timesteps(1)
+    if not torch.isfinite(trial.alphas_cumprod).all():
+        raise SourceError(f"The model {name!r} has a noise schedule that is not finite; fetch or save it again.")
+    return model
 
 
 def _scheduler_config(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -149,6 +203,10 @@ def _scheduler_config(config: Mapping[str, Any]) -> dict[str, Any]:
     fixed = {"steps_offset": 1, "clip_sample": False, "thresholding": False}
     defaults = [key for key in config.get("_use_default_values", []) if key not in fixed]  # else diffusers drops them
     return {"prediction_type": "epsilon", **config, **fixed, "_use_default_values": defaults}
+
+
+def _count(module: Any) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
 
 
 @contextmanager
