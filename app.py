@@ -33,25 +33,37 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     try:
         model = load_model(arguments.model, device=arguments.device)
-        create_app(model).launch(
-            server_name=arguments.host, server_port=arguments.port, share=arguments.share, **launch_options()
-        )
+        page = create_app(model)
+        where = {"server_name": arguments.host, "server_port": arguments.port, "share": arguments.share}
+        _, local, public = page.launch(**where, **launch_options(), quiet=True, prevent_thread_lock=True)
     except SourceError as error:
         return _refuse(str(error))
     except OSError as error:  # gradio's word for a taken port
         if "port" not in str(error):
             raise
         return _refuse(f"Port {arguments.port} on {arguments.host} is not free; choose another with --port.")
+    print(f"Diffuscope is at {public or local} (Ctrl+C stops it)", flush=True)
+    page.block_thread()
     return 0
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line, with the environment as its defaults."""
-    environment = {name: os.environ.get(f"DIFFUSCOPE_{name.upper()}") for name in ("model", "device", "host", "port", "share")}
+    environment = {
+        name: os.environ.get(f"DIFFUSCOPE_{name.upper()}") for name in ("model", "device", "host", "port", "share")
+    }
     result = argparse.ArgumentParser(prog="app.py", description="Diffuscope: watch noise become a picture.")
-    result.add_argument("--model", default=environment["model"], help="a folder in diffusers layout or a Hub id; default: the embedded model")
-    result.add_argument("--device", default=environment["device"], help="cpu, cuda or cuda:1; default: CUDA where there is one")
-    result.add_argument("--host", default=environment["host"] or "127.0.0.1", help="address to listen on; default: 127.0.0.1")
+    result.add_argument(
+        "--model",
+        default=environment["model"],
+        help="a folder in diffusers layout or a Hub id; default: the embedded model",
+    )
+    result.add_argument(
+        "--device", default=environment["device"], help="cpu, cuda or cuda:1; default: CUDA where there is one"
+    )
+    result.add_argument(
+        "--host", default=environment["host"] or "127.0.0.1", help="address to listen on; default: 127.0.0.1"
+    )
     result.add_argument("--port", type=_port, default=environment["port"] or 7860, help="port to listen on; default: 7860")
     result.add_argument(
         "--share",

@@ -1,0 +1,179 @@
+// The player: takes records, keeps them, and shows one. Its files are joined in the order colour, panes, words, curves,
+// player, input, and run with gr.HTML's scope: element, props, watch. Scrubbing never leaves the browser.
+//
+// The page talks to it with events on .player: "run" (a run was asked for), "cancel", and "end" (the request is over,
+// well or not). It sets data-running on the nearest .experiment, so that style alone puts Cancel where Run was.
+
+const root = element.querySelector(".player"), find = (selector) => root.querySelector(selector);
+const slider = find(".timeline"), label = find(".label"), status = find(".status"), formPicker = find(".written select");
+const experiment = root.closest(".experiment");
+
+let run = null, frames = [], length = 0;   // the run on the screen: its id, its frames by index, how many it will have
+let shown = -1, newest = -1;               // indices of frames
+let wanted = null, following = true;       // the frame to draw next; whether each new frame is shown as it comes
+let playing = false, due = 0;
+let phase = "empty", rest = "empty";       // rest: the phase to go back to when a request fails before its first frame
+let cell = null, form = null, asked = 0, ticking = false, curvesStale = false;
+const closed = new Set();                  // ids of runs that are over: what still arrives of them is dropped
+root.painted = [];                         // indices in the order they were drawn, for tests and for the curious
+
+const large = buildLarge(find(".large"), root);
+const stage = buildPanes(find(".stage"), root, large.open);
+const curves = buildCurves(find(".curves"), (i) => seek(i));
+
+const SAID = {
+  empty: () => "",
+  waiting: () => "Waiting for the first step",
+  stopping: () => "Stopping",
+  running: () => (newest >= length - 2 ? "Decoding the picture" : `Running: ${newest + 1} of ${length - 1} evaluations`),
+  done: () => `${length - 1} evaluation${length === 2 ? "" : "s"} in ${((finished - asked) / 1000).toFixed(1)} s`,
+  stopped: () => `Stopped after ${newest} of ${length - 1} evaluations`,
+};
+let finished = 0;
+
+function enter(next) {
+  const said = SAID[next]();
+  status.textContent = said;
+  if (next !== phase) find(".announce").textContent = said; // a screen reader hears the phases, not every step
+  phase = root.dataset.phase = next;
+}
+
+// --- drawing: at most once per animation frame ---
+
+const request = () => { if (!ticking) { ticking = true; requestAnimationFrame(tick); } };
+const nextFrame = (i) => { do i++; while (i <= newest && !frames[i]); return i <= newest ? i : -1; };
+const previousFrame = (i) => { do i--; while (i >= 0 && !frames[i]); return i; };
+
+function tick(now) {
+  ticking = false;
+  if (curvesStale) { curves.update(frames, length); reach(); curvesStale = false; }
+  if (wanted !== null) { draw(wanted); wanted = null; }
+  else if (playing) {
+    if (now >= due) {
+      const next = nextFrame(shown);
+      if (next < 0) play(false);
+      else { draw(next); due = now + 1000 / +find(".speed select").value; }
+    }
+  } else if (following && nextFrame(shown) >= 0) draw(nextFrame(shown));
+  if (playing || wanted !== null || (following && nextFrame(shown) >= 0)) request();
+}
+
+function draw(i) {
+  const frame = frames[i], before = frames[previousFrame(i)];
+  if (!frame) return;
+  shown = i;
+  stage.draw(frame, before);
+  stage.mark(cell, frame.shape);
+  slider.value = i;
+  reach();
+  slider.setAttribute("aria-valuetext", label.textContent = stepLabel(frame));
+  find(".state-equation").innerHTML = stateEquation(frame);
+  find(".step-equation").innerHTML = stepEquation(frame, form);
+  find(".caption").innerHTML = caption(frame);
+  find(".readout").innerHTML = readout(frame, before, cell);
+  offerForms(Object.keys(frame.forms));
+  curves.at(frame);
+  large.refresh();
+  root.painted.push(i);
+  root.dataset.frame = i;
+  root.dataset.painted = root.painted.length;
+}
+
+// The rail is dark up to the step shown, grey up to the newest.
+function reach() {
+  slider.style.setProperty("--shown", `${(100 * shown) / (length - 1)}%`);
+  slider.style.setProperty("--newest", `${(100 * newest) / (length - 1)}%`);
+}
+
+function offerForms(names) {
+  if (names.length && formPicker.dataset.names !== names.join()) {
+    formPicker.dataset.names = names.join();
+    formPicker.replaceChildren(...names.map((name) => new Option(name)));
+    if (names.includes(form)) formPicker.value = form;
+  }
+  find(".written").hidden = formPicker.options.length < 2;
+}
+
+// --- records ---
+
+function accept(record) {
+  if (!record?.run || closed.has(record.run) || phase === "stopping") return;
+  if (record.run !== run) begin(record);
+  if (frames[record.i]) return;
+  const planes = {};
+  for (const [name, base64] of Object.entries(record.planes)) planes[name] = halves(base64);
+  frames[record.i] = { ...record, planes };
+  newest = Math.max(newest, record.i);
+  curvesStale = true;
+  if (newest === length - 1) finished = performance.now();
+  enter(newest === length - 1 ? "done" : "running");
+  request();
+}
+
+// A new run takes the screen only when its first frame is here: until then the last result stays.
+function begin(record) {
+  if (run) closed.add(run);
+  run = record.run; length = record.n; frames = []; shown = newest = -1; wanted = null;
+  following = true; play(false);
+  if (phase !== "waiting") asked = performance.now(); // a page without a Run button of its own
+  root.dataset.run = run;
+  root.painted = [];
+  slider.max = length - 1; slider.value = 0; slider.disabled = false;
+  for (const button of root.querySelectorAll(".transport button")) button.disabled = false;
+}
+
+const signals = {
+  run: () => {
+    if (experiment && "running" in experiment.dataset) return; // Enter in the prompt while a run goes on
+    if (run) closed.add(run);
+    rest = phase;
+    asked = performance.now();
+    setRunning(true);
+    enter("waiting");
+  },
+  cancel: () => {
+    if (phase === "running") { closed.add(run); rest = "stopped"; }
+    enter("stopping");
+  },
+  end: () => {
+    clearTimeout(ending);
+    ending = setTimeout(over, SETTLE);
+  },
+};
+for (const [name, act] of Object.entries(signals)) root.addEventListener(name, act);
+
+// The request is over. Gradio says so several times after a cancel, and ignores a new Run until the last of them.
+const SETTLE = 60; // ms
+let ending = 0;
+function over() {
+  setRunning(false);
+  if (phase === "waiting" || phase === "stopping") enter(rest);
+  else if (phase === "running") enter("stopped");
+}
+
+// Keeps the focus where it was: on the one of the two buttons that is there.
+function setRunning(on) {
+  if (!experiment) return;
+  const held = experiment.contains(document.activeElement) && document.activeElement.closest(".when-running, .when-resting");
+  experiment.toggleAttribute("data-running", on);
+  if (held) experiment.querySelector(on ? ".when-running" : ".when-resting")?.focus();
+}
+
+// --- the empty page, and a change of theme ---
+
+function repaint() {
+  if (shown >= 0) { wanted ??= shown; request(); } else stage.sketch();
+}
+new MutationObserver(repaint).observe(document.body, { attributes: true, attributeFilter: ["class"] });
+repaint();
+label.textContent = "no run yet";
+find(".readout").innerHTML = readout({ shape: [4, 1, 1], planes: {} }, null, null);
+find(".state-equation").innerHTML = left("<i>x</i><sub>t</sub>") +
+  '<span class="q-x0"><i>α</i><span class="dot">·</span><i>x</i><sub>0</sub></span> <span class="sign">+</span> ' +
+  '<span class="q-eps"><i>σ</i><span class="dot">·</span><i>ε</i></span><span class="gloss">every state is this mixture</span>';
+find(".step-equation").innerHTML = left("<i>x</i><sub>next</sub>") + '<span class="gloss">each step\'s own coefficients will stand here</span>';
+find(".caption").textContent =
+  "A run starts in noise. At every step the model predicts the noise in the latents; the sampler takes some of it away.";
+
+watch("value", () => accept(props.value));
+accept(props.value);

@@ -1,0 +1,51 @@
+"""The page: its header, and one tab a row of TABS. A new tab is a file here and a row there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from html import escape
+from typing import NamedTuple
+
+import gradio as gr
+
+from explorer.records import Model
+from explorer.sessions import Sessions
+from explorer.tabs import reverse
+from explorer.tabs.common import session
+
+
+class Tab(NamedTuple):
+    """A title and what builds the tab's content into the open Blocks."""
+
+    title: str
+    build: Callable[[Model, Sessions], None]
+
+
+TABS = (Tab(reverse.TITLE, reverse.build),)
+
+
+def build(model: Model) -> gr.Blocks:
+    """The whole page for one model."""
+    sessions = Sessions()
+    _ = model.preview  # fitted at first use: now, rather than in somebody's first run
+
+    def forget(request: gr.Request) -> None:
+        sessions.drop(session(request))
+
+    with gr.Blocks(title="Diffuscope", analytics_enabled=False, delete_cache=(600, 600), fill_width=True) as page:
+        gr.HTML(_masthead(model), apply_default_css=False, padding=False)
+        with gr.Tabs():
+            for tab in TABS:
+                with gr.Tab(tab.title):
+                    tab.build(model, sessions)
+        page.unload(forget)
+    return page
+
+
+def _masthead(model: Model) -> str:
+    chips = {"model": model.name, "device": str(model.device).upper(), "precision": str(model.dtype).removeprefix("torch.")}
+    items = "".join(f'<li title="{name}"><b>{escape(value)}</b></li>' for name, value in chips.items())
+    return (
+        '<header class="masthead"><h1>Diffuscope</h1><p class="promise">Watch noise become a picture</p>'
+        f'<ul class="chips" aria-label="model, device, precision">{items}</ul></header>'
+    )

@@ -1,0 +1,72 @@
+"""What the tabs share: errors told to the person, frames at a useful rate, prompts to click."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from functools import wraps
+from html import escape
+from pathlib import Path
+from typing import Any, TypeVar
+
+import gradio as gr
+import torch
+
+from explorer.records import DiffuscopeError
+
+HERE = Path(__file__).parent
+FRAMES_PER_SECOND = 30  # the message queue has no back-pressure, and nobody sees more
+
+T = TypeVar("T")
+Handler = Callable[..., Iterator[Any]]
+
+
+def told(handler: Handler) -> Handler:
+    """Maps errors of a streaming handler to one sentence on the page and in the API; the last result stays."""
+
+    @wraps(handler)
+    def wrapper(*args: Any, **kwargs: Any) -> Iterator[Any]:
+        try:
+            yield from handler(*args, **kwargs)
+        except DiffuscopeError as error:
+            raise _sentence(str(error)) from None
+        except torch.cuda.OutOfMemoryError:
+            raise _sentence("The device's memory is full; try a smaller size, or wait for other runs.") from None
+        except Exception:
+            logging.getLogger(__name__).exception("A run failed")
+            raise _sentence("The run failed inside the app; the server's log says why.") from None
+
+    return wrapper
+
+
+def _sentence(message: str) -> gr.Error:
+    # The page shows the message as HTML, and it may quote what was typed.
+    return gr.Error(escape(message, quote=False), duration=12, print_exception=False)
+
+
+def session(request: gr.Request | None) -> str:
+    """The id of the page or client that asks; empty where it has none."""
+    return (request.session_hash if request else None) or ""
+
+
+def paced(items: Iterable[T], per_second: float = FRAMES_PER_SECOND) -> Generator[T]:
+    """The items as they are made, but no faster than this."""
+    due = time.monotonic()
+    for item in items:
+        time.sleep(max(0.0, due - time.monotonic()))
+        due = max(due, time.monotonic() - 1 / per_second) + 1 / per_second
+        yield item
+
+
+def prompts(texts: Sequence[str], target: gr.Textbox) -> gr.HTML:
+    """Prompts to click: each fills `target`, in the browser alone."""
+    buttons = "".join(f'<button type="button">{escape(text)}</button>' for text in texts)
+    component = gr.HTML(
+        html_template=f'<div class="prompts" role="group" aria-label="Prompts to try">{buttons}</div>',
+        js_on_load=(HERE / "prompts.js").read_text("utf-8"),
+        apply_default_css=False,
+        padding=False,
+    )
+    component.click(fn=None, js="(prompt) => prompt", inputs=component, outputs=target)
+    return component

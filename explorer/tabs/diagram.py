@@ -1,0 +1,85 @@
+"""The pipeline as a diagram, with the loaded model's real shapes; the part at work lights up as the player's run goes."""
+
+from __future__ import annotations
+
+from html import escape
+from pathlib import Path
+
+import gradio as gr
+
+from explorer.records import Model, Part
+
+HERE = Path(__file__).parent
+# What each part does, in one sentence; the word at the page and the glossary's first use.
+DOES = {
+    "tokenizer": "Cuts the prompt into tokens, pieces of words with a number each; what is too long is cut off.",
+    "text_encoder": "Turns the tokens into one vector each, which the U-Net attends to at every step.",
+    "unet": "Predicts, from the noisy latents, the timestep and the prompt's vectors. Its skip connections go straight "
+    "across; nothing in it is recurrent.",
+    "scheduler": "The sampler: takes the prediction and computes the next, less noisy latents. It has no weights. "
+    "U-Net and scheduler take turns, once per evaluation.",
+    "vae": "The decoder turns the last latents into pixels. It runs once, at the end.",
+}
+TITLES = {
+    "tokenizer": "tokens",
+    "text_encoder": "text encoder",
+    "unet": "U-Net",
+    "scheduler": "scheduler",
+    "vae": "VAE decoder",
+}
+
+
+def diagram(model: Model, player: str) -> gr.HTML:
+    """The diagram of a model, lit by the player with this elem_id."""
+    tokenizer, text_encoder, unet, vae = model.parts()
+    latents = _shape(unet.gives)
+    loop = (
+        '<div class="turns" role="group" aria-label="taking turns">'
+        f"{_box(unet, f'{latents} → {latents}')}<span class='arrow' aria-hidden='true'>⇄</span>{_scheduler(model, latents)}</div>"
+    )
+    boxes = [
+        '<span class="end">prompt</span>',
+        _box(tokenizer, f"{tokenizer.gives[0]} tokens"),
+        _box(text_encoder, _shape(text_encoder.gives)),
+        loop,
+        _box(vae, f"{_shape(vae.takes)} → {_shape(vae.gives)}"),
+        '<span class="end">picture</span>',
+    ]
+    arrow = '<span class="arrow" aria-hidden="true">→</span>'
+    return gr.HTML(
+        html_template=f'<div class="diagram" data-player="{player}" aria-label="The pipeline">{arrow.join(boxes)}</div>',
+        css_template=(HERE / "diagram.css").read_text("utf-8"),
+        js_on_load=(HERE / "diagram.js").read_text("utf-8"),
+        apply_default_css=False,
+        padding=False,
+    )
+
+
+def _box(part: Part, shape: str) -> str:
+    facts = {"class": part.kind, **part.facts}
+    if part.parameters:
+        facts["parameters"] = f"{part.parameters:,}"
+    return _details(part.name, shape, facts)
+
+
+def _scheduler(model: Model, latents: str) -> str:
+    config = model.scheduler_config
+    facts = {"predicts": model.prediction_type} | {
+        name: str(config[key])
+        for name, key in (("training timesteps", "num_train_timesteps"), ("betas", "beta_schedule"),
+                          ("first beta", "beta_start"), ("last beta", "beta_end"), ("spacing", "timestep_spacing"))
+        if config.get(key) is not None
+    }  # fmt: skip
+    return _details("scheduler", latents, facts)
+
+
+def _details(name: str, shape: str, facts: dict[str, str | int]) -> str:
+    rows = "".join(f"<div><dt>{escape(key)}</dt><dd>{escape(str(value))}</dd></div>" for key, value in facts.items())
+    return (
+        f'<details class="part" data-part="{name}" name="pipeline"><summary><b>{TITLES[name]}</b><span>{escape(shape)}</span>'
+        f"</summary><div class='about'><p>{escape(DOES[name])}</p><dl>{rows}</dl></div></details>"
+    )
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return "×".join(map(str, shape))

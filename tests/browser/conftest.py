@@ -1,0 +1,83 @@
+"""Headless Chromium, and pages that fail on a console error or on any request that leaves this machine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+from serving import Counting, serve
+
+import app
+
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+LOCAL = ("http://127.0.0.1", "data:", "blob:")
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "browser" in item.path.parts:
+            item.add_marker(pytest.mark.browser)
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """One browser for the whole session; the browser tests skip, and say why, where there is none."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    path = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    if path is None:
+        pytest.skip("no Chromium is installed")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def model(tiny_model):
+    return Counting(tiny_model)
+
+
+@pytest.fixture(scope="session")
+def address(chromium, model):
+    """The app with the tiny model."""
+    with serve(app.create_app(model)) as url:
+        yield url
+
+
+@pytest.fixture
+def open_page(chromium):
+    """open_page(url, width, height, ...) → a page that was watched from its first request on."""
+    contexts, wrong = [], []
+
+    def open_(url: str, width: int = 1440, height: int = 900, **options):
+        context = chromium.new_context(viewport={"width": width, "height": height}, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(float(os.environ.get("DIFFUSCOPE_BROWSER_TIMEOUT", "20")) * 1000)
+        page.on("console", lambda m: wrong.append(f"console: {m.text}") if m.type == "error" else None)
+        page.on("pageerror", lambda e: wrong.append(f"error: {e}"))
+        page.on("request", lambda r: wrong.append(f"request: {r.url}") if not r.url.startswith(LOCAL) else None)
+        page.goto(url)
+        page.wait_for_selector(".player .frame canvas")
+        return page
+
+    yield open_
+    for context in contexts:
+        context.close()
+    assert wrong == []
+
+
+@pytest.fixture
+def page(open_page, address):
+    """The app on a desktop's screen."""
+    return open_page(address)

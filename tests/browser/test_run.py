@@ -1,0 +1,157 @@
+"""Run, cancel, refuse: a run paints every step in order, stops when told, and what is wrong is said in one sentence."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from actions import (
+    PLAYER,
+    choose,
+    number,
+    painted,
+    press_run,
+    requests_during,
+    run_to_the_end,
+    set_number,
+    wait_for,
+    wait_for_frame,
+)
+
+from explorer.samplers import SAMPLERS
+
+
+def test_run_paints_every_step_in_order_and_ends_in_a_decoded_picture(page):
+    run_to_the_end(page, 20)
+    assert painted(page) == list(range(21))
+    assert page.locator(".pane.is-picture img").is_visible()
+    assert page.evaluate("document.querySelector('.pane.is-picture img').naturalWidth") == 64
+    assert page.locator(".label").text_content().startswith("step 20 of 20 · t = 0 · α 1.000")
+
+
+def test_run_answers_at_once(page):
+    """Within 100 ms, before any answer of the server: Cancel stands where Run was, and has the focus."""
+    answered = page.evaluate(
+        """() => { const run = document.querySelector('#reverse-run'), cancel = document.querySelector('#reverse-cancel');
+                   const before = run.getBoundingClientRect(), start = performance.now();
+                   run.focus(); run.click();
+                   return new Promise(done => { const look = () => {
+                     const after = cancel.getBoundingClientRect();
+                     if (!after.width) return requestAnimationFrame(look);
+                     done({ ms: performance.now() - start, moved: Math.hypot(before.x - after.x, before.y - after.y),
+                            resting: run.getBoundingClientRect().width, focused: document.activeElement === cancel }); };
+                   look(); }); }"""
+    )
+    wait_for(page, "done")
+    assert answered["ms"] < 100
+    assert answered["moved"] < 1
+    assert answered["resting"] == 0
+    assert answered["focused"]
+
+
+def test_enter_in_the_prompt_runs(page):
+    set_number(page, "Steps", 3)
+    page.locator(".controls textarea").first.press("Enter")
+    wait_for(page, "done")
+
+
+def test_cancel_stops_within_a_step_and_the_next_run_starts(page, model):
+    set_number(page, "Steps", 100)
+    press_run(page)
+    page.wait_for_function(f"{PLAYER}.painted.length >= 4")
+    before = model.predictions
+    page.get_by_role("button", name="Cancel").click()
+    wait_for(page, "stopped")
+    stopped, seen = model.predictions, painted(page)
+    assert stopped - before < 20  # the whole run would be nearly a hundred more
+    assert re.fullmatch(r"Stopped after \d+ of 100 evaluations", page.locator(".status").text_content())
+    run_to_the_end(page, 3)
+    assert painted(page) == [0, 1, 2, 3]
+    assert model.predictions == stopped + 3  # nothing of the cancelled run went on meanwhile
+    assert seen == list(range(len(seen)))
+
+
+def test_closing_the_page_ends_its_run(open_page, address, model):
+    page = open_page(address)
+    set_number(page, "Steps", 100)
+    press_run(page)
+    page.wait_for_function(f"{PLAYER}.painted.length >= 3")
+    page.close()
+    other = open_page(address)
+    run_to_the_end(other, 2)  # one run at a time: this one starts when the other has let go
+    before = model.predictions
+    run_to_the_end(other, 2)
+    assert model.predictions == before + 2
+
+
+def test_a_bad_value_is_told_in_one_sentence_and_the_last_frames_stay(page):
+    run_to_the_end(page, 4)
+    before = page.evaluate(f"{PLAYER}.painted.length")
+    set_number(page, "Seed", "")
+    press_run(page)
+    toast = page.locator(".toast-body")
+    toast.wait_for()
+    wait_for(page, "done")
+    assert re.search(r"seed is .+ needed\.", toast.inner_text())
+    assert "Traceback" not in toast.inner_text()
+    assert page.evaluate(f"{PLAYER}.painted.length") == before
+    assert page.locator(".pane.is-picture img").is_visible()
+    set_number(page, "Seed", 4)
+    run_to_the_end(page, 2)
+    assert painted(page) == [0, 1, 2]
+
+
+def test_a_second_run_takes_the_place_of_the_first(page):
+    run_to_the_end(page, 9)
+    run_to_the_end(page, 4)
+    assert painted(page) == [0, 1, 2, 3, 4]
+    assert page.locator(".timeline").get_attribute("max") == "4"
+
+
+@pytest.mark.parametrize(("sampler", "steps"), [("Heun", 4), ("PNDM", 4)])
+def test_samplers_with_other_numbers_of_evaluations(page, sampler, steps):
+    choose(page, "Sampler", sampler)
+    set_number(page, "Steps", steps)
+    evaluations = SAMPLERS[sampler].evaluations(steps)
+    page.wait_for_function(
+        "text => document.querySelector('.prose.sampler-note').innerText.includes(text)",
+        arg=f"{steps} steps: {evaluations} evaluations.",
+    )
+    press_run(page)
+    wait_for(page, "done")
+    wait_for_frame(page, evaluations)
+    assert painted(page) == list(range(evaluations + 1))
+
+
+def test_guidance_1_says_that_there_is_one_call(page):
+    assert "one conditional call" not in page.locator(".prose.guidance-note").inner_text()
+    set_number(page, "Guidance", 1)
+    page.wait_for_function("document.querySelector('.prose.guidance-note').innerText.includes('one conditional call')")
+    assert "negative prompt and rescale are ignored" in page.locator(".prose.guidance-note").inner_text()
+
+
+def test_what_a_sampler_does_not_take_is_switched_off(page):
+    page.get_by_role("button", name="More").click()
+    eta = number(page, "Eta")
+    assert eta.is_enabled()
+    eta.fill("0.5")
+    eta.press("Tab")
+    choose(page, "Sampler", "Euler")
+    page.wait_for_function("field => field.disabled && field.value === '0'", arg=eta.element_handle())
+    run_to_the_end(page, 2)
+
+
+def test_prompts_and_the_dice_fill_the_form_without_a_request(page):
+    seed = page.get_by_label("Seed", exact=True)
+    before = seed.input_value()
+
+    def act():
+        page.get_by_role("button", name="jack-o-lantern").click()
+        page.wait_for_function("document.querySelector('.controls textarea').value === 'jack-o-lantern'")
+        page.locator(".controls textarea").first.fill("something else")
+        page.get_by_role("button", name="jack-o-lantern").click()
+        page.wait_for_function("document.querySelector('.controls textarea').value === 'jack-o-lantern'")
+        page.get_by_role("button", name="Roll").click()
+        page.wait_for_function("old => document.querySelector('.seed-row input').value !== old", arg=before)
+
+    assert requests_during(page, act) == []
