@@ -61,8 +61,9 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--device", default=environment["device"], help="cpu, cuda or cuda:1; default: CUDA where there is one"
     )
+    here = "0.0.0.0" if "SPACE_ID" in os.environ else "127.0.0.1"  # a Space is reached from outside its container
     result.add_argument(
-        "--host", default=environment["host"] or "127.0.0.1", help="address to listen on; default: 127.0.0.1"
+        "--host", default=environment["host"] or here, help="address to listen on; default: 127.0.0.1, on a Space all"
     )
     result.add_argument("--port", type=_port, default=environment["port"] or 7860, help="port to listen on; default: 7860")
     result.add_argument(
@@ -83,17 +84,17 @@ def create_app(model: Model) -> gr.Blocks:
 
 def launch_options() -> dict[str, Any]:
     """What every launch of the page needs: its look, and nothing open that the page does not use."""
-    from explorer.player import CSS
+    from explorer.player import CSS, compare
     from explorer.tabs.theme import theme
 
     return {
         "theme": theme(),
-        "css_paths": [ASSETS / "theme.css", CSS],
+        "css_paths": [ASSETS / "theme.css", CSS, compare.CSS],
         "favicon_path": ASSETS / "favicon.png",
         "footer_links": [],
         "ssr_mode": False,
         "enable_monitoring": False,
-        "max_file_size": "5mb",
+        "max_file_size": "32mb",  # a trace of 80 steps at 512 x 512
         "show_error": False,
     }
 

@@ -19,7 +19,9 @@ from explorer.records import Preview, Step
 HALF_MAX = 65504.0  # the largest finite float16
 
 
-def encode(step: Step, *, run: str, n: int, model_preview: Preview, picture: str | None = None) -> dict[str, Any]:
+def encode(
+    step: Step, *, run: str, n: int, model_preview: Preview, picture: str | None = None, steps: int | None = None
+) -> dict[str, Any]:
     """The record of one Step.
 
     Args:
@@ -28,6 +30,7 @@ def encode(step: Step, *, run: str, n: int, model_preview: Preview, picture: str
         n: how many Steps the run has, so that the timeline has its full length from the first frame on.
         model_preview: the linear map from a latent to a colour.
         picture: a data URI of the decoded latents, where they were decoded.
+        steps: the Request's steps, where the player should say that they are not the evaluations.
     """
     planes = {"x_t": step.latents, "eps": step.eps, "x0": step.x0, "eps_uncond": step.eps_uncond, "eps_cond": step.eps_cond}
     record = {
@@ -48,6 +51,8 @@ def encode(step: Step, *, run: str, n: int, model_preview: Preview, picture: str
     }
     if picture is not None:
         record["picture"] = picture
+    if steps is not None:
+        record["steps"] = steps
     return record
 
 

@@ -1,7 +1,8 @@
-"""The last few Trajectories of each session, by run id, bounded in bytes.
+"""The last few Trajectories of each session, by run id, bounded in bytes, and the Requests of more of them.
 
 A tab that forks, decodes or compares needs the tensors of a run that the browser only shows; they wait here until
-newer runs push them out, or the session ends.
+newer runs push them out, or the session ends. A Request is small: of a run that is gone, or was never kept whole, it
+stays longer, so that the run can be made again. Run ids are random tokens, and knowing one is enough to look.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from threading import Lock
 
 from torch import Tensor
 
-from explorer.records import Step, Trajectory
+from explorer.records import Request, Step, Trajectory
 
 MIB = 2**20
+REQUESTS = 1024  # of at most some 60 KiB each: two prompts, one guidance scale per evaluation
 
 
 class Sessions:
@@ -29,6 +31,7 @@ class Sessions:
         self._session_bytes = session_bytes
         self._total_bytes = total_bytes
         self._kept: OrderedDict[tuple[str, str], tuple[Trajectory, int]] = OrderedDict()
+        self._requests: OrderedDict[str, tuple[str, Request]] = OrderedDict()
         self._lock = Lock()
 
     def holds(self, step: Step, n: int) -> bool:
@@ -55,9 +58,29 @@ class Sessions:
             self._kept.move_to_end((session, run))
             return self._kept[session, run][0]
 
+    def find(self, run: str) -> Trajectory | None:
+        """The run, whoever made it; None where it was never kept or is gone."""
+        with self._lock:
+            session = next((session for session, name in self._kept if name == run), None)
+        return None if session is None else self.get(session, run)
+
+    def note(self, session: str, run: str, request: Request) -> None:
+        """Keeps what a run was made from; only for runs that begin in noise, which need nothing else."""
+        with self._lock:
+            self._requests[run] = session, request
+            while len(self._requests) > REQUESTS:
+                self._requests.popitem(last=False)
+
+    def request(self, run: str) -> Request | None:
+        """What a run was made from; None where that was never noted or is gone."""
+        with self._lock:
+            return self._requests.get(run, (None, None))[1]
+
     def drop(self, session: str) -> None:
         """Forgets all runs of a session."""
         with self._lock:
+            for run in [run for run, (owner, _) in self._requests.items() if owner == session]:
+                del self._requests[run]
             for key in [key for key in self._kept if key[0] == session]:
                 del self._kept[key]
 

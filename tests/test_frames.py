@@ -94,3 +94,9 @@ def test_what_json_or_half_precision_cannot_hold_still_travels(value):
     decoded = decode(record["planes"]["x_t"], record["shape"])
     assert not torch.isinf(decoded).any()
     assert torch.nan_to_num(decoded).abs().max() <= HALF_MAX
+
+
+def test_the_steps_of_a_run_travel_where_they_are_told():
+    step = Step(index=0, timestep=5.0, alpha=1.0, sigma=0.0, latents=torch.zeros(1, 4, 2, 2))
+    assert encode(step, run="a", n=40, model_preview=PREVIEW, steps=20)["steps"] == 20
+    assert "steps" not in encode(step, run="a", n=40, model_preview=PREVIEW)

@@ -84,3 +84,25 @@ def test_many_threads_keep_the_bound():
             )
         )
     assert sum(sessions.get(f"s{s}", str(i)) is not None for s in range(5) for i in range(500)) <= 8
+
+
+def test_a_run_is_found_by_its_id_alone():
+    sessions, kept = Sessions(session_bytes=2 * SIZE), trajectory()
+    sessions.put("ann", "1", kept)
+    assert sessions.find("1") is kept
+    assert sessions.find("2") is None
+    sessions.put("ann", "2", trajectory())
+    sessions.find("1")  # used: 2 goes first
+    sessions.put("ann", "3", trajectory())
+    assert [sessions.find(run) is not None for run in "123"] == [True, False, True]
+
+
+def test_requests_outlive_their_runs_but_not_their_session(monkeypatch):
+    monkeypatch.setattr("explorer.sessions.REQUESTS", 3)
+    sessions = Sessions()
+    for i in range(4):
+        sessions.note("ann" if i else "bob", str(i), Request(seed=i))
+    assert [sessions.request(str(i)) for i in range(4)] == [None, *(Request(seed=i) for i in range(1, 4))]
+    sessions.note("bob", "9", Request(seed=9))
+    sessions.drop("ann")
+    assert [sessions.request(run) for run in "1239"] == [None, None, None, Request(seed=9)]

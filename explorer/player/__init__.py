@@ -5,17 +5,38 @@ A function rather than a subclass of gr.HTML: Gradio writes a .pyi file beside e
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
 HERE = Path(__file__).parent
-SCRIPTS = ("colour.js", "panes.js", "words.js", "curves.js", "player.js", "input.js")
+SCRIPTS = (
+    "colour.js", "panes.js", "large.js", "words.js", "insight.js", "curves.js", "rest.js", "player.js", "input.js"
+)  # fmt: skip
 CSS = HERE / "player.css"  # given to launch(): as a css_template it would be parsed again at every frame
+PANES = ("x_t", "eps", "x0", "update", "picture")  # rows of the table in panes.js
 
 
-def player(elem_id: str) -> gr.HTML:
-    """A player, empty. Its value is a record; history is kept in the browser."""
+def player(
+    elem_id: str, panes: Sequence[str] = PANES, decode: Callable[[Any, Any], dict[str, str]] | None = None
+) -> gr.HTML:
+    """A player, empty. Its value is a record; history is kept in the browser.
+
+    Args:
+        elem_id: its id in the page.
+        panes: what it shows, by name, in this order; "picture" is the large one.
+        decode: (run, index) → {"picture": data URI} or {"error": sentence}, called when a person rests on a step. It may
+            be called by anybody with anything.
+    """
+    if unknown := set(panes) - set(PANES):
+        raise ValueError(f"no such pane: {', '.join(sorted(unknown))}")
+
+    def decode_step(wanted: Any) -> dict[str, str]:
+        run, index = wanted if isinstance(wanted, list) and len(wanted) == 2 else (None, None)
+        return decode(run, index) if decode else {}
+
     return gr.HTML(
         None,
         elem_id=elem_id,
@@ -23,6 +44,9 @@ def player(elem_id: str) -> gr.HTML:
         js_on_load="\n".join((HERE / name).read_text("utf-8") for name in SCRIPTS),
         apply_default_css=False,
         padding=False,
+        server_functions=[decode_step] if decode else None,
+        panes=list(panes),
+        decodes=decode is not None,
     )
 
 

@@ -14,6 +14,7 @@ const HALF = (() => {
   return table;
 })();
 
+const floats = (plane) => Float32Array.from(plane, (bits) => HALF[bits]);
 const halves = (base64) => new Uint16Array(Uint8Array.from(atob(base64), (c) => c.charCodeAt(0)).buffer);
 
 // The scale that brings x_t back to unit variance: 1 for variance-preserving samplers.
@@ -32,17 +33,20 @@ function paintColour(image, plane, shape, preview, gain) {
   }
 }
 
-// Signed values along one direction of the latent, the one that changes brightness, in standard deviations.
-const SIGNED_RANGE = 3;
-function paintSigned(image, plane, shape, preview, colours) {
-  const [channels, height, width] = shape, cells = height * width, out = image.data;
+// Signed values along one direction of the latent, the one that changes brightness: one number a cell.
+function alongBrightness(numbers, shape, preview) {
+  const [channels, height, width] = shape, cells = height * width, out = new Float32Array(cells);
   const direction = Array.from({ length: channels }, (_, c) =>
     0.2126 * preview.matrix[0][c] + 0.7152 * preview.matrix[1][c] + 0.0722 * preview.matrix[2][c]);
-  const norm = Math.hypot(...direction) * SIGNED_RANGE || 1;
-  for (let p = 0; p < cells; p++) {
-    let value = 0;
-    for (let c = 0; c < channels; c++) value += direction[c] * HALF[plane[c * cells + p]];
-    const share = Math.min(Math.abs(value / norm), 1) || 0, end = value < 0 ? colours.negative : colours.positive;
+  const norm = Math.hypot(...direction) || 1;
+  for (let p = 0; p < cells; p++) for (let c = 0; c < channels; c++) out[p] += (direction[c] / norm) * numbers[c * cells + p];
+  return out;
+}
+
+function paintSigned(image, values, range, colours) {
+  const out = image.data;
+  for (let p = 0; p < values.length; p++) {
+    const share = Math.min(Math.abs(values[p] / range), 1) || 0, end = values[p] < 0 ? colours.negative : colours.positive;
     for (let k = 0; k < 3; k++) out[4 * p + k] = colours.zero[k] + share * (end[k] - colours.zero[k]);
     out[4 * p + 3] = 255;
   }
@@ -63,7 +67,7 @@ function paintSketch(image, kind, colours) {
     const x = (p % size) + 0.5 - size / 2, y = Math.floor(p / size) + 0.5 - size / 2;
     const disc = Math.min(Math.max((size * 0.34 - Math.hypot(x, y)) / 1.5, 0), 1);
     const noise = (uniform() + uniform() + uniform() - 1.5) * 1.6;
-    const value = { x_t: 0.45 * disc + 0.8 * noise, eps: noise, x0: disc, picture: disc }[kind];
+    const value = { x_t: 0.45 * disc + 0.8 * noise, eps: noise, x0: disc, update: 0.5 * (disc - noise), picture: disc }[kind];
     const end = value < 0 ? colours.negative : colours.positive, share = Math.min(Math.abs(value), 1) * 0.2;
     for (let k = 0; k < 3; k++) out[4 * p + k] = colours.zero[k] + share * (end[k] - colours.zero[k]);
     out[4 * p + 3] = 255;

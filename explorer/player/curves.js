@@ -3,6 +3,8 @@
 const CURVES = [
   { key: "signal", colour: "x0", label: "<i>α</i> signal", of: (frame) => (frame.alpha ?? 0) / level(frame), value: (frame) => frame.alpha, top: 1 },
   { key: "noise", colour: "eps", label: "<i>σ</i> noise", of: (frame) => (frame.sigma ?? 0) / level(frame), value: (frame) => frame.sigma, top: 1 },
+  { key: "state", colour: "x_t", label: "|<i>x</i><sub>t</sub>|", of: (frame) => frame.norms.x_t / level(frame), value: (frame) => frame.norms.x_t / level(frame), dash: "9 3",
+    hint: "root mean square of the latents in VP form (÷ √(α² + σ²)), on a scale of its own" },
   { key: "eps", colour: "eps", label: "|<i>ε</i>|", of: (frame) => frame.norms.eps, value: (frame) => frame.norms.eps, dash: "5 4",
     hint: "root mean square of the predicted noise, on a scale of its own" },
   { key: "cfg", colour: "cond", label: "|cond − uncond|", of: (frame) => frame.norms.cfg, value: (frame) => frame.norms.cfg, dash: "1.5 3.5",
@@ -21,7 +23,7 @@ function buildCurves(node, seek) {
   const lines = CURVES.map((curve) => {
     const path = add("polyline", { class: `curve q-${curve.colour}`, "stroke-dasharray": curve.dash ?? "none" });
     const row = make("div", `q-${curve.colour}`, `<dt><svg viewBox="0 0 18 8" aria-hidden="true"><path d="M0 4h18" ${
-      curve.dash ? `stroke-dasharray="${curve.dash}"` : ""}/></svg>${curve.label}</dt><dd>–</dd>`);
+      curve.dash ? `stroke-dasharray="${curve.dash}"` : ""}/></svg><span>${curve.label}</span></dt><dd>–</dd>`);
     if (curve.hint) row.title = curve.hint;
     legend.append(row);
     return { ...curve, path, number: row.querySelector("dd") };

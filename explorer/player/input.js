@@ -6,6 +6,7 @@ function seek(i) {
   const target = Math.min(Math.max(i, 0), newest);
   if (!frames[target]) return;
   play(false);
+  touched = true;
   following = target === newest;
   wanted = target;
   slider.value = target;
@@ -15,9 +16,10 @@ function seek(i) {
 function play(on) {
   playing = on && newest > 0;
   if (playing) {
-    following = false;
+    touched = true; following = false;
     if (nextFrame(shown) < 0) wanted = 0;
     due = performance.now() + 1000 / +find(".speed select").value;
+    settle();
     request();
   }
   const button = find(".play");
@@ -27,13 +29,14 @@ function play(on) {
 
 const here = () => wanted ?? shown; // keys come faster than animation frames
 const moves = {
+  ...Object.fromEntries([..."0123456789"].map((digit) => [digit, () => seek(Math.round((digit / 10) * (length - 1)))])),
   ArrowLeft: () => seek(previousFrame(here())), ArrowRight: () => seek(nextFrame(here()) < 0 ? newest : nextFrame(here())),
   Home: () => seek(0), End: () => seek(newest), " ": () => play(!playing),
 };
 moves.ArrowDown = moves.ArrowLeft; moves.ArrowUp = moves.ArrowRight;
 
 root.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || !(event.key in moves) || event.target.matches("select, dialog *")) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || !(event.key in moves) || event.target.matches("select, dialog *, .split")) return;
   if (event.key === " " && event.target.matches("button")) return;
   event.preventDefault();
   if (event.shiftKey && event.key.startsWith("Arrow")) return moveCell(event.key);
@@ -44,6 +47,7 @@ find(".next").addEventListener("click", moves.ArrowRight);
 find(".play").addEventListener("click", moves[" "]);
 slider.addEventListener("input", () => seek(+slider.value));
 formPicker.addEventListener("change", () => { form = formPicker.value; wanted ??= shown; request(); });
+find(".loop").addEventListener("click", (event) => event.currentTarget.setAttribute("aria-pressed", looping = !looping));
 find(".smooth").addEventListener("click", (event) => {
   const on = root.classList.toggle("is-smooth");
   event.currentTarget.setAttribute("aria-pressed", on);
@@ -57,7 +61,7 @@ function read(at) {
   const frame = frames[shown];
   if (!frame) return;
   stage.mark(cell, frame.shape);
-  find(".readout").innerHTML = readout(frame, frames[previousFrame(shown)], cell);
+  find(".readout").innerHTML = readout(frame, frames[nextFrame(shown)], cell);
 }
 
 function moveCell(key) {

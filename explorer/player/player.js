@@ -1,5 +1,6 @@
-// The player: takes records, keeps them, and shows one. Its files are joined in the order colour, panes, words, curves,
-// player, input, and run with gr.HTML's scope: element, props, watch. Scrubbing never leaves the browser.
+// The player: takes records, keeps them, and shows one. Its files are joined in the order colour, panes, large,
+// words, insight, curves, rest, player, input, and run with gr.HTML's scope: element, props, server, watch. Scrubbing
+// never leaves the browser.
 //
 // The page talks to it with events on .player: "run" (a run was asked for), "cancel", and "end" (the request is over,
 // well or not). It sets data-running on the nearest .experiment, so that style alone puts Cancel where Run was.
@@ -11,14 +12,14 @@ const experiment = root.closest(".experiment");
 let run = null, frames = [], length = 0;   // the run on the screen: its id, its frames by index, how many it will have
 let shown = -1, newest = -1;               // indices of frames
 let wanted = null, following = true;       // the frame to draw next; whether each new frame is shown as it comes
-let playing = false, due = 0;
+let playing = false, looping = false, due = 0;
 let phase = "empty", rest = "empty";       // rest: the phase to go back to when a request fails before its first frame
 let cell = null, form = null, asked = 0, ticking = false, curvesStale = false;
 const closed = new Set();                  // ids of runs that are over: what still arrives of them is dropped
 root.painted = [];                         // indices in the order they were drawn, for tests and for the curious
 
 const large = buildLarge(find(".large"), root);
-const stage = buildPanes(find(".stage"), root, large.open);
+const stage = buildPanes(find(".stage"), root, large.open, props.panes);
 const curves = buildCurves(find(".curves"), (i) => seek(i));
 
 const SAID = {
@@ -26,7 +27,7 @@ const SAID = {
   waiting: () => "Waiting for the first step",
   stopping: () => "Stopping",
   running: () => (newest >= length - 2 ? "Decoding the picture" : `Running: ${newest + 1} of ${length - 1} evaluations`),
-  done: () => `${length - 1} evaluation${length === 2 ? "" : "s"} in ${((finished - asked) / 1000).toFixed(1)} s`,
+  done: () => run.startsWith("recorded") ? "Recorded run" : `${length - 1} evaluation${length === 2 ? "" : "s"} in ${((finished - asked) / 1000).toFixed(1)} s`,
   stopped: () => `Stopped after ${newest} of ${length - 1} evaluations`,
 };
 let finished = 0;
@@ -36,6 +37,7 @@ function enter(next) {
   status.textContent = said;
   if (next !== phase) find(".announce").textContent = said; // a screen reader hears the phases, not every step
   phase = root.dataset.phase = next;
+  settle();
 }
 
 // --- drawing: at most once per animation frame ---
@@ -46,11 +48,11 @@ const previousFrame = (i) => { do i--; while (i >= 0 && !frames[i]); return i; }
 
 function tick(now) {
   ticking = false;
-  if (curvesStale) { curves.update(frames, length); reach(); curvesStale = false; }
+  if (curvesStale) { curves.update(frames, length); reach(); markTwins(); curvesStale = false; }
   if (wanted !== null) { draw(wanted); wanted = null; }
   else if (playing) {
     if (now >= due) {
-      const next = nextFrame(shown);
+      const next = nextFrame(shown) < 0 && looping ? nextFrame(-1) : nextFrame(shown);
       if (next < 0) play(false);
       else { draw(next); due = now + 1000 / +find(".speed select").value; }
     }
@@ -59,24 +61,38 @@ function tick(now) {
 }
 
 function draw(i) {
-  const frame = frames[i], before = frames[previousFrame(i)];
+  const frame = frames[i], before = frames[previousFrame(i)], after = frames[nextFrame(i)];
   if (!frame) return;
+  if (shown !== i) leave();
   shown = i;
-  stage.draw(frame, before);
+  stage.draw(frame, before, after);
   stage.mark(cell, frame.shape);
   slider.value = i;
   reach();
-  slider.setAttribute("aria-valuetext", label.textContent = stepLabel(frame));
+  label.innerHTML = stepLabel(frame);
+  slider.setAttribute("aria-valuetext", label.textContent);
   find(".state-equation").innerHTML = stateEquation(frame);
   find(".step-equation").innerHTML = stepEquation(frame, form);
-  find(".caption").innerHTML = caption(frame);
-  find(".readout").innerHTML = readout(frame, before, cell);
+  find(".caption").innerHTML = insight(frame, before, frames[nextFrame(-1)], phase === "done" ? frames[length - 1] : null);
+  find(".readout").innerHTML = readout(frame, after, cell);
   offerForms(Object.keys(frame.forms));
   curves.at(frame);
   large.refresh();
   root.painted.push(i);
   root.dataset.frame = i;
   root.dataset.painted = root.painted.length;
+  settle();
+}
+
+// A mark under the rail wherever an evaluation repeats the timestep of the one before.
+function markTwins() {
+  const marks = frames.filter((frame, i) => frame && repeats(frame, frames[i - 1])).map((frame) => {
+    const mark = make("span", "twin");
+    mark.title = `Evaluation ${frame.i} repeats the timestep of the one before, t = ${compact(frame.t)}`;
+    mark.style.setProperty("--at", frame.i / (length - 1));
+    return mark;
+  });
+  find(".twins").replaceChildren(...marks);
 }
 
 // The rail is dark up to the step shown, grey up to the newest.
@@ -98,12 +114,14 @@ function offerForms(names) {
 
 function accept(record) {
   if (!record?.run || closed.has(record.run) || phase === "stopping") return;
+  if (record.run === "recorded-first" && record.run !== run && phase !== "empty") return; // Run was quicker
   if (record.run !== run) begin(record);
   if (frames[record.i]) return;
   const planes = {};
   for (const [name, base64] of Object.entries(record.planes)) planes[name] = halves(base64);
   frames[record.i] = { ...record, planes };
   newest = Math.max(newest, record.i);
+  if (!following && (record.i === shown + 1 || newest === length - 1)) wanted ??= shown; // its update, or the end, is known now
   curvesStale = true;
   if (newest === length - 1) finished = performance.now();
   enter(newest === length - 1 ? "done" : "running");
@@ -114,7 +132,7 @@ function accept(record) {
 function begin(record) {
   if (run) closed.add(run);
   run = record.run; length = record.n; frames = []; shown = newest = -1; wanted = null;
-  following = true; play(false);
+  following = true; touched = false; play(false);
   if (phase !== "waiting") asked = performance.now(); // a page without a Run button of its own
   root.dataset.run = run;
   root.painted = [];

@@ -1,4 +1,4 @@
-// What is said about a frame: the label, the caption, the two equations and the numbers of one cell.
+// What is said about a frame: the label, the two equations and the numbers of one cell.
 
 const fixed = (value, digits = 3) => (value === null || value === undefined ? "–" : value.toFixed(digits).replace("-", "−"));
 const compact = (value) => (value === null ? "–" : Number.isInteger(value) ? `${value}` : fixed(value, 1));
@@ -14,8 +14,8 @@ const NAMES = [
   [/^x_(\d+)$/, (k) => ["x_t", `<i>x</i><sub>t</sub><sup>(−${k})</sup>`, `the latents of ${AGO(k)}`]],
   [/^eps_(\d+)$/, (k) => ["eps", `<i>ε</i><sup>(−${k})</sup>`, `the predicted noise of ${AGO(k)}`]],
   [/^x0_(\d+)$/, (k) => ["x0", `<i>x</i><sub>0</sub><sup>(−${k})</sup>`, `the predicted clean latents of ${AGO(k)}`]],
-  [/^d$/, () => ["eps", "<i>d</i>", "the slope here, which is the predicted noise"]],
-  [/^d_(\d+)$/, (k) => ["eps", `<i>d</i><sup>(−${k})</sup>`, `the slope of ${AGO(k)}`]],
+  [/^d$/, () => ["eps", "<i>d</i>", "the slope, (x_t − x0)/σ: eps but for rounding"]],
+  [/^d_(\d+)$/, (k) => ["eps", `<i>d</i><sup>(−${k})</sup>`, `the slope, (x_t − x0)/σ, of ${AGO(k)}: eps but for rounding`]],
   [/^v_(\d+)$/, (k) => ["uncond", `<i>v</i><sup>(−${k})</sup>`, `the model's output of ${AGO(k)}`]],
 ];
 
@@ -51,33 +51,20 @@ function stepEquation(frame, form) {
 }
 
 function stepLabel(frame) {
-  return `step ${frame.i} of ${frame.n - 1} · t = ${compact(frame.t)} · α ${fixed(frame.alpha)} · σ ${fixed(frame.sigma)}`;
+  const evaluations = frame.n - 1, same = (frame.steps ?? evaluations) === evaluations;
+  const where = same ? `step ${frame.i} of ${evaluations}` : `evaluation ${frame.i} of ${evaluations} · ${frame.steps} step${frame.steps === 1 ? "" : "s"}`;
+  return `${where} · t = ${compact(frame.t)}<span class="levels"> · α ${fixed(frame.alpha)} · σ ${fixed(frame.sigma)}</span>`;
 }
 
-const XT = "<i>x</i><sub>t</sub>", X0 = "<i>x</i><sub>0</sub>";
-
-// One or two sentences about what is on the screen at this step.
-function caption(frame) {
-  const noise = (100 * (frame.sigma ?? 0) ** 2) / level(frame) ** 2, share = noise < 1 ? "less than 1%" : `${Math.round(noise)}%`;
-  if (frame.i === frame.n - 1)
-    return "The last state: nothing is left to predict. The VAE decoded these latents into the picture.";
-  const pull = frame.norms.cfg === null
-    ? "One conditional call made this prediction; guidance is 1."
-    : `With and without the prompt, the two predictions differ by ${fixed(frame.norms.cfg)} on average (root mean square); guidance multiplies that.`;
-  if (frame.i === 0)
-    return `The start: ${noise > 99.5 ? "pure noise" : `${share} noise`}. ${X0} is the model's first guess, an average of all that the prompt could mean. ${pull}`;
-  return `At t = ${compact(frame.t)}, ${share} of what ${XT} shows is still noise (σ² of α² + σ², by variance). ${pull}`;
-}
-
-// Every channel of the three latents at one cell.
-function readout(frame, before, at) {
+// Every channel of the latents at one cell.
+function readout(frame, after, at) {
   const [channels, height, width] = frame.shape;
   const columns = Array.from({ length: channels }, (_, c) => `<th scope="col" title="channel ${c}">ch ${c}</th>`).join("");
-  const rows = ["x_t", "eps", "x0"].map((name) => {
-    const plane = frame.planes[name], [colour, html] = quantity(name);
+  const rows = stage.panes.filter((pane) => pane.symbol).map((pane) => {
+    const numbers = at && (pane.numbers ?? numbersOf(pane.name))(frame, after);
     const values = Array.from({ length: channels }, (_, c) =>
-      `<td>${at && plane ? fixed(HALF[plane[c * height * width + at.y * width + at.x]], 2) : "–"}</td>`).join("");
-    return `<tr class="q-${colour}"><th scope="row">${html}</th>${values}</tr>`;
+      `<td>${numbers ? fixed(numbers[c * height * width + at.y * width + at.x], 2) : "–"}</td>`).join("");
+    return `<tr class="q-${pane.name}"><th scope="row">${pane.symbol}</th>${values}</tr>`;
   }).join("");
   const where = at ? `row ${at.y}, column ${at.x}` : "point at a pane";
   return `<table><thead><tr><th scope="col" class="where">${where}</th>${columns}</tr></thead><tbody>${rows}</tbody></table>`;

@@ -10,15 +10,15 @@ import gradio as gr
 
 from explorer.records import Model
 from explorer.sessions import Sessions
-from explorer.tabs import reverse
+from explorer.tabs import about, reverse, url
 from explorer.tabs.common import session
 
 
 class Tab(NamedTuple):
-    """A title and what builds the tab's content into the open Blocks."""
+    """A title, and what builds the tab's content into the open Blocks and says what of it an address can hold."""
 
     title: str
-    build: Callable[[Model, Sessions], None]
+    build: Callable[[Model, Sessions], url.Linked | None]
 
 
 TABS = (Tab(reverse.TITLE, reverse.build),)
@@ -34,10 +34,15 @@ def build(model: Model) -> gr.Blocks:
 
     with gr.Blocks(title="Diffuscope", analytics_enabled=False, delete_cache=(600, 600), fill_width=True) as page:
         gr.HTML(_masthead(model), apply_default_css=False, padding=False)
-        with gr.Tabs():
+        notes = url.notes()
+        items, linked = {}, {}
+        with gr.Tabs() as tabs:
             for tab in TABS:
-                with gr.Tab(tab.title):
-                    tab.build(model, sessions)
+                key = tab.title.lower()
+                with gr.Tab(tab.title, id=key) as items[key]:
+                    linked[key] = tab.build(model, sessions)
+        about.fold()
+        url.link(page, notes, tabs, items, {key: one for key, one in linked.items() if one is not None})
         page.unload(forget)
     return page
 

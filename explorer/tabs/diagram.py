@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 
@@ -35,7 +36,8 @@ def diagram(model: Model, player: str) -> gr.HTML:
     latents = _shape(unet.gives)
     loop = (
         '<div class="turns" role="group" aria-label="taking turns">'
-        f"{_box(unet, f'{latents} → {latents}')}<span class='arrow' aria-hidden='true'>⇄</span>{_scheduler(model, latents)}</div>"
+        f"{_box(unet, f'{latents} → {latents}')}<span class='arrow' aria-hidden='true'>⇄</span>"
+        f"{_scheduler(model, latents)}</div>"
     )
     boxes = [
         '<span class="end">prompt</span>',
@@ -73,11 +75,12 @@ def _scheduler(model: Model, latents: str) -> str:
     return _details("scheduler", latents, facts)
 
 
-def _details(name: str, shape: str, facts: dict[str, str | int]) -> str:
+def _details(name: str, shape: str, facts: Mapping[str, str | int]) -> str:
     rows = "".join(f"<div><dt>{escape(key)}</dt><dd>{escape(str(value))}</dd></div>" for key, value in facts.items())
     return (
-        f'<details class="part" data-part="{name}" name="pipeline"><summary><b>{TITLES[name]}</b><span>{escape(shape)}</span>'
-        f"</summary><div class='about'><p>{escape(DOES[name])}</p><dl>{rows}</dl></div></details>"
+        f'<details class="part" data-part="{name}" name="pipeline">'
+        f"<summary><b>{TITLES[name]}</b><span>{escape(shape)}</span></summary>"
+        f"<div class='about'><p>{escape(DOES[name])}</p><dl>{rows}</dl></div></details>"
     )
 
 

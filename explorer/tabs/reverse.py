@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from secrets import token_hex
 from typing import Any
@@ -12,48 +12,49 @@ import gradio as gr
 from explorer import frames, limits
 from explorer.engine import capsule, denoise
 from explorer.player import player, signal
-from explorer.records import Model, Request, Step, Trajectory
+from explorer.records import Model, Request, RequestError, Step, Trajectory
 from explorer.samplers import SAMPLERS
 from explorer.sessions import Sessions
-from explorer.tabs.common import paced, prompts, session, told
+from explorer.tabs import compare, lesson, traces, truth
+from explorer.tabs.common import paced, session, told
+from explorer.tabs.decoding import decoder
+from explorer.tabs.diagram import diagram
+from explorer.tabs.form import checked, form
+from explorer.tabs.url import Linked
 
 TITLE = "Reverse"
 LEAD = "Press Run: noise drawn by the seed becomes a picture of the prompt, one step at a time. Then drag the timeline."
-PROMPTS = (
-    "cat with tears of joy on black",
-    "a house on a blue background",
-    "jack-o-lantern",
-    "a tiger face",
-    "ambulance",
-    "star",
-    "face with medical mask",
-    "tangerine",
-)
 PLAYER = "reverse-player"
-SAMPLER = "DDIM"
-# What the sliders span; the API takes all that explorer.limits allows.
-STEPS = (1, 100)
-GUIDANCE = (0.0, 15.0)
+RUN = "reverse-run"
 
 
-def build(model: Model, sessions: Sessions) -> None:
+def build(model: Model, sessions: Sessions) -> Linked:
     """Builds the tab into the open Blocks."""
-    gr.Markdown(LEAD, elem_classes="lead")
+    with gr.Row(elem_classes="leads"):
+        gr.Markdown(LEAD, elem_classes="lead")
+        said = traces.line(model)
     with gr.Row(elem_classes="experiment"):
         with gr.Column(elem_classes="controls"):
-            prompt, others = _form(model)
+            controls = form(model)
         with gr.Column(elem_classes="runbar"):
-            start = gr.Button("Run", variant="primary", elem_classes="when-resting", elem_id="reverse-run")
+            start = gr.Button("Run", variant="primary", elem_classes="when-resting", elem_id=RUN)
             cancel = gr.Button("Cancel", variant="secondary", elem_classes="when-running", elem_id="reverse-cancel")
         with gr.Column(elem_classes="stage-column"):
-            stage = player(PLAYER)
+            stage = player(PLAYER, decode=decoder(model, sessions))
+            traces.recorded(model, sessions, stage, said)
+            traces.files(model, sessions, stage, said, PLAYER)
+            diagram(model, PLAYER)
 
-    triggers = [start.click, prompt.submit]
+    apart = compare.build(model, controls)
+    lesson.build(model, controls)
+    apart |= truth.build(model, controls)
+
+    triggers = [start.click, controls["prompt"].submit]  # type: ignore[attr-defined]
     gr.on(triggers, fn=None, js=signal(PLAYER, "run"))
     running = gr.on(
         triggers,
         _runner(model, sessions),
-        [prompt, *others],
+        list(controls.values()),
         stage,
         api_name="reverse",
         preprocess=False,  # raw values: the engine's own sentence is the only refusal
@@ -66,6 +67,13 @@ def build(model: Model, sessions: Sessions) -> None:
         over(fn=None, js=signal(PLAYER, "end"))
     cancel.click(fn=None, js=signal(PLAYER, "cancel"), cancels=running)
 
+    def check(given: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
+        mine = {name: text for name, text in given.items() if name in controls}
+        parts = [checked(model, mine), compare.checked(given), truth.checked(given)]
+        return {k: v for values, _ in parts for k, v in values.items()}, [note for _, notes in parts for note in notes]
+
+    return Linked(controls | apart, check, RUN)
+
 
 def _runner(model: Model, sessions: Sessions) -> Callable[..., Iterator[dict[str, Any]]]:
     """The endpoint: its parameters are those of the API, in the order of the form."""
@@ -73,7 +81,7 @@ def _runner(model: Model, sessions: Sessions) -> Callable[..., Iterator[dict[str
     @told
     def reverse(
         prompt: str,
-        seed: int,
+        seed: int | None,
         steps: int,
         guidance: float,
         sampler: str,
@@ -104,6 +112,8 @@ def _runner(model: Model, sessions: Sessions) -> Callable[..., Iterator[dict[str
             width: pixels; null for the model's own
             height: pixels; null for the model's own
         """
+        if seed in (None, ""):
+            raise RequestError(f"The seed is empty; type a whole number from 0 to {limits.SEED[1]}, or press Roll.")
         wanted = limits.check(
             Request(
                 prompt=prompt,
@@ -117,92 +127,26 @@ def _runner(model: Model, sessions: Sessions) -> Callable[..., Iterator[dict[str
                 noise_scale=noise_scale,
                 spacing=None if spacing == "" else spacing,
                 karras=karras,
-                width=width,
-                height=height,
+                width=None if width == "" else width,  # type: ignore[comparison-overlap]
+                height=None if height == "" else height,  # type: ignore[comparison-overlap]
             ),
             model,
         )
         run, n = token_hex(6), SAMPLERS[wanted.sampler].evaluations(wanted.steps) + 1
+        sessions.note(session(request), run, wanted)
         kept: list[Step] = []
-        with closing(paced(denoise(model, wanted))) as stream:
-            for step in stream:
-                if sessions.holds(step, n):
-                    kept.append(step)
-                picture = frames.data_uri(model.decode(step.latents)) if step.index == n - 1 else None
-                yield frames.encode(step, run=run, n=n, model_preview=model.preview, picture=picture)
-        if len(kept) == n and session(request):
-            trajectory = Trajectory(request=wanted, steps=tuple(kept), capsule=capsule(model))
-            sessions.put(session(request), run, trajectory)
+        try:
+            with closing(paced(denoise(model, wanted))) as stream:
+                for step in stream:
+                    if sessions.holds(step, n):
+                        kept.append(step)
+                    picture = frames.data_uri(model.decode(step.latents)) if step.index == n - 1 else None
+                    yield frames.encode(
+                        step, run=run, n=n, model_preview=model.preview, picture=picture, steps=wanted.steps
+                    )
+        finally:  # what there is of a run that was cancelled can still be looked at
+            if kept and session(request):
+                trajectory = Trajectory(request=wanted, steps=tuple(kept), capsule=capsule(model))
+                sessions.put(session(request), run, trajectory)
 
     return reverse
-
-
-def _form(model: Model) -> tuple[gr.Textbox, list[gr.components.Component]]:
-    """The prompt, and the other controls in the order of the endpoint's parameters; the rarer ones are under More."""
-    prompt = gr.Textbox(PROMPTS[0], label="Prompt", lines=1, max_lines=3)
-    prompts(PROMPTS, prompt)
-    with gr.Row(elem_classes="seed-row"):
-        seed = gr.Number(3, label="Seed", precision=0, minimum=limits.SEED[0], maximum=limits.SEED[1])
-        dice = gr.Button("Roll", elem_classes="dice", size="sm", min_width=64)
-    steps = gr.Slider(*STEPS, value=20, step=1, label="Steps")
-    guidance = gr.Slider(*GUIDANCE, value=4.0, step=0.5, label="Guidance")
-    guidance_note = gr.Markdown(_about_guidance(4.0), elem_classes="note guidance-note")
-    sampler = gr.Dropdown(list(SAMPLERS), value=SAMPLER, label="Sampler")
-    sampler_note = gr.Markdown(_about_sampler(SAMPLER, 20), elem_classes="note sampler-note")
-    with gr.Accordion("More", open=False):
-        negative_prompt = gr.Textbox("", label="Negative prompt", info="Guidance moves away from it.", lines=1)
-        guidance_rescale = _share("Guidance rescale", 0.0, "Pulls the prediction back to its unguided spread.")
-        eta = _share("Eta", 0.0, "DDIM: fresh noise; 1 is DDPM's variance.")
-        noise_scale = _share("Noise scale", 1.0, "Share of the injected noise that is kept.")
-        spacing = gr.Dropdown(
-            [("the model's own", ""), *limits.SPACINGS], value="", label="Spacing", info="Which timesteps are visited."
-        )
-        karras = gr.Checkbox(
-            False, label="Karras sigmas", info="More of the steps at low noise.", interactive=SAMPLERS[SAMPLER].karras
-        )
-        with gr.Row():  # with a value: an empty number becomes 0 when it is mounted
-            width, height = (
-                gr.Number(size, label=label, precision=0, min_width=80)
-                for size, label in zip(model.default_size, ("Width", "Height"), strict=True)
-            )
-
-    dice.click(fn=None, js="() => Math.floor(Math.random() * 100000)", outputs=seed)
-    quick: dict[str, Any] = {"preprocess": False, "queue": False, "show_progress": "hidden", "api_visibility": "private"}
-    last: dict[str, Any] = {**quick, "trigger_mode": "always_last"}
-    guidance.change(_about_guidance, guidance, guidance_note, **last)
-    gr.on([sampler.change, steps.change], _about_sampler, [sampler, steps], sampler_note, **last)
-    sampler.change(_applicable, sampler, [eta, noise_scale, spacing, karras], **quick)
-    always = [seed, steps, guidance, sampler]
-    return prompt, [*always, negative_prompt, guidance_rescale, eta, noise_scale, spacing, karras, width, height]
-
-
-def _share(label: str, value: float, info: str) -> gr.Slider:
-    return gr.Slider(*limits.UNIT, value=value, step=0.05, label=label, info=info)
-
-
-def _about_guidance(guidance: Any) -> str:
-    """What the guidance scale does at this value."""
-    if guidance == 1:
-        return "At exactly 1 there is one conditional call per evaluation; the negative prompt and rescale are ignored."
-    if guidance == 0:
-        return "0 ignores the prompt: only the unconditional prediction is used."
-    return "Two predictions per evaluation, with and without the prompt: their difference is multiplied by this."
-
-
-def _about_sampler(sampler: Any, steps: Any) -> str:
-    """The row's own words, and what a run costs."""
-    row = SAMPLERS.get(sampler) if isinstance(sampler, str) else None
-    if row is None or not isinstance(steps, int | float) or not STEPS[0] <= steps <= limits.STEPS[1]:
-        return ""
-    evaluations = row.evaluations(int(steps))
-    cost = f"{int(steps)} step{'s' * (steps != 1)}: {evaluations} evaluation{'s' * (evaluations != 1)}."
-    return " ".join(filter(None, (row.summary, row.limits, cost)))
-
-
-def _applicable(sampler: Any) -> list[Any]:
-    """Eta, noise scale, spacing and Karras sigmas, switched off and put back where the sampler has none."""
-    row = SAMPLERS.get(sampler) if isinstance(sampler, str) else None
-    if row is None:
-        return [gr.skip()] * 4
-    rests = ((row.stochastic == "eta", 0.0), (row.stochastic != "no", 1.0), (row.spacing, ""), (row.karras, False))
-    return [gr.update(interactive=True) if takes else gr.update(interactive=False, value=rest) for takes, rest in rests]

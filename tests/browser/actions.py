@@ -46,6 +46,13 @@ def wait_for_frame(page, i: int) -> None:
     page.wait_for_function(f"i => {PLAYER}.dataset.frame == i", arg=i)
 
 
+def wait_for_painted(page, frames: int) -> None:
+    """Waits until a run of this page, not the recorded one, has so many frames on the screen."""
+    page.wait_for_function(
+        f"frames => !{PLAYER}.dataset.run.startsWith('recorded') && {PLAYER}.painted.length >= frames", arg=frames
+    )
+
+
 def painted(page) -> list[int]:
     return page.evaluate(f"{PLAYER}.painted")
 

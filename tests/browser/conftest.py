@@ -20,6 +20,8 @@ FLAGS = [
     "--disable-sync",
 ]
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+# Before the first run the stage shows a recorded one, which comes a moment after the page.
+RECORDED = "document.querySelector('.recorded-line') && document.querySelector('.player').dataset.phase !== 'done'"
 LOCAL = ("http://127.0.0.1", "data:", "blob:")
 
 
@@ -69,6 +71,7 @@ def open_page(chromium):
         page.on("request", lambda r: wrong.append(f"request: {r.url}") if not r.url.startswith(LOCAL) else None)
         page.goto(url)
         page.wait_for_selector(".player .frame canvas")
+        page.wait_for_function(f"!({RECORDED})")
         return page
 
     yield open_

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from actions import PLAYER, pixels, press_run, run_to_the_end, set_number, wait_for
+from actions import PLAYER, pixels, press_run, run_to_the_end, set_number, wait_for, wait_for_painted
 
 PLACES = """() => Object.fromEntries(['#reverse-run', '#reverse-cancel', '.controls', '.pane.is-picture', '.transport',
     '.numbers', '.curves', '.caption'].map(s => { const b = document.querySelector(s).getBoundingClientRect();
@@ -27,7 +27,9 @@ def test_the_desktop_needs_no_scrolling(open_page, address, theme):
     page = open_page(f"{address}?__theme={theme}")
     size = page.evaluate("[document.documentElement.scrollWidth, document.documentElement.scrollHeight]")
     assert size[0] <= 1440
-    assert size[1] <= 900
+    for place in (".pane.is-picture", ".transport", ".curves", ".caption", ".experiment > .controls", "#reverse-run"):
+        box = page.locator(place).first.bounding_box()
+        assert box["y"] + box["height"] <= 900, place
     stage = page.locator(".pane.is-picture .frame").bounding_box()
     assert all(p.bounding_box()["width"] < stage["width"] for p in page.locator(".pane:not(.is-picture) .frame").all())
 
@@ -36,7 +38,7 @@ def test_nothing_jumps_when_a_run_starts_and_ends(page):
     set_number(page, "Steps", 30)
     before = page.evaluate(PLACES)
     press_run(page)
-    page.wait_for_function(f"{PLAYER}.painted.length > 2")
+    wait_for_painted(page, 3)
     during = page.evaluate(PLACES)
     wait_for(page, "done")
     after = page.evaluate(PLACES)
@@ -58,9 +60,9 @@ def test_the_phone_has_stage_timeline_run_controls_in_this_order(open_page, addr
 
 
 def test_no_pane_is_a_blank_box_before_the_first_run(page):
-    for pane in ("x_t", "eps", "x0", "picture"):
+    for pane in ("x_t", "eps", "x0", "update", "picture"):
         assert len(set(zip(*[iter(pixels(page, pane))] * 4, strict=True))) > 5, pane
-        assert page.locator(f'.pane[data-pane="{pane}"] .hint').inner_text().endswith(".")
+        assert page.locator(f'.pane[data-pane="{pane}"] .hint').text_content().endswith(".")
 
 
 def test_at_most_eight_controls_are_visible(page):

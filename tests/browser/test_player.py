@@ -11,6 +11,7 @@ from actions import PLAYER, painted, pixels, requests_during, run_to_the_end, wa
 from serving import serve
 
 from explorer import Request, run
+from explorer.diffusion import to_vp
 from explorer.frames import data_uri, encode
 from explorer.player import player
 
@@ -26,7 +27,9 @@ def records(trajectory, tiny_model):
     picture = data_uri(tiny_model.decode(trajectory.latents))
     made = {
         name: [
-            encode(s, run=name, n=30, model_preview=tiny_model.preview, picture=picture if s.index == 29 else None)
+            encode(
+                s, run=name, n=30, model_preview=tiny_model.preview, picture=picture if s.index == 29 else None, steps=29
+            )
             for s in trajectory.steps
         ]
         for name in ("a", "b")
@@ -121,7 +124,8 @@ def test_scrubbing_and_playing_make_no_request(page):
         page.get_by_role("button", name="Next step").click()
         wait_for_frame(page, 12)
 
-    assert requests_during(page, act) == []
+    asked = requests_during(page, act)
+    assert [url for url in asked if "component_server" not in url] == []  # resting may decode; see test_player_rest.py
     assert painted(page)[13:18] == [11, 10, 0, 1, 12]
     assert painted(page)[18:31] == list(range(13))
 
@@ -147,11 +151,16 @@ def test_a_pane_reads_all_channels_of_a_cell(open_page, bench, trajectory):
     row, column = 5, 2
     page.mouse.move(box["x"] + box["width"] * (column + 0.5) / 8, box["y"] + box["height"] * (row + 0.5) / 8)
     page.wait_for_function("document.querySelector('.readout .where').textContent === 'row 5, column 2'")
-    step = trajectory.steps[20]
-    for line, tensor in zip(page.locator(".readout tbody tr").all(), (step.latents, step.eps, step.x0), strict=True):
+    step, after = trajectory.steps[20:22]
+    tensors = (step.latents, step.eps, step.x0, to_vp_of(after) - to_vp_of(step))
+    for line, tensor in zip(page.locator(".readout tbody tr").all(), tensors, strict=True):
         shown = [float(cell.replace("−", "-")) for cell in line.locator("td").all_inner_texts()]
         np.testing.assert_allclose(shown, tensor[0, :, row, column].numpy(), atol=0.006)
-    assert page.locator(".cell:visible").count() == 4
+    assert page.locator(".cell:visible").count() == 5
+
+
+def to_vp_of(step):
+    return to_vp(step.latents, step.alpha, step.sigma)
 
 
 def test_the_equation_has_this_steps_coefficients(open_page, bench, trajectory):
@@ -181,6 +190,39 @@ def test_latents_are_coloured_by_the_preview_matrix(open_page, bench, trajectory
     np.testing.assert_allclose(shown, np.clip(rgb * 255, 0, 255), atol=1.01)
 
 
+def test_the_update_is_the_next_state_minus_this_one(open_page, bench, trajectory, tiny_model):
+    page = open_page(bench)
+    page.get_by_role("button", name="burst").click()
+    wait_for_frame(page, 29)
+    page.evaluate(
+        "() => { const s = document.querySelector('.timeline'); s.value = 20; s.dispatchEvent(new Event('input')); }"
+    )
+    wait_for_frame(page, 20)
+    change = (to_vp_of(trajectory.steps[21]) - to_vp_of(trajectory.steps[20]))[0].double().numpy()
+    direction = np.array([0.2126, 0.7152, 0.0722]) @ np.array(tiny_model.preview.matrix)
+    values = np.einsum("c,chw->hw", direction / np.linalg.norm(direction), change)
+    pane = page.locator('.pane[data-pane="update"]')
+    scale = float(pane.locator(".high").inner_text())
+    assert np.abs(values).max() <= scale * 1.01 < np.abs(values).max() * 2.6  # 1, 2 or 5 × a power of ten
+    assert pane.locator(".low").inner_text() == f"−{pane.locator('.high').inner_text()[1:]}"
+    ends = np.where(values[..., None] < 0, (0x14, 0x50, 0x9E), (0xC2, 0x5A, 0x00))
+    expected = 255 + np.minimum(np.abs(values) / scale, 1)[..., None] * (ends - 255.0)
+    shown = np.array(pixels(page, "update")).reshape(8, 8, 4)[..., :3]
+    np.testing.assert_allclose(shown, expected, atol=2.5)  # latents travel in half precision
+
+
+def test_a_tab_chooses_its_panes(open_page, records):
+    with gr.Blocks() as blocks:
+        stage = player("few", panes=("x0", "update"))
+        gr.Button("burst").click(lambda: records["a"][3], None, stage, show_progress="hidden")
+    with serve(blocks.queue()) as url:
+        page = open_page(url)
+        page.get_by_role("button", name="burst").click()
+        wait_for_frame(page, 3)
+        assert page.locator(".pane").evaluate_all("panes => panes.map(p => p.dataset.pane)") == ["x0", "update"]
+        assert page.locator(".readout tbody tr").count() == 2
+
+
 def test_smooth_and_sharp(page):
     run_to_the_end(page, 2)
     canvas = page.locator('.pane[data-pane="x_t"] canvas')
@@ -195,7 +237,7 @@ def test_a_pane_opens_large_and_saves(page):
     page.get_by_role("button", name="Enlarge latents now").click()
     assert page.locator("dialog.large canvas").bounding_box()["width"] > 500
     with page.expect_download() as download:
-        page.get_by_role("button", name="Save").click()
+        page.get_by_role("dialog").get_by_role("button", name="Save").click()
     assert download.value.suggested_filename == "diffuscope-x_t-step-2.png"
     page.keyboard.press("Escape")
     assert not page.locator("dialog.large").is_visible()

@@ -58,8 +58,9 @@ def test_parameters_are_named_and_described(client):
     assert "one record per step" in endpoint["description"]
 
 
-def test_only_the_run_is_a_public_endpoint(client):
-    assert set(client.view_api(return_format="dict")["named_endpoints"]) == {"/reverse"}
+def test_only_the_runs_are_public_endpoints(client):
+    public = {"/reverse", "/compare", "/ddpm_lesson", "/predicted_against_true"}
+    assert set(client.view_api(return_format="dict")["named_endpoints"]) == public
 
 
 BAD = {

@@ -1,0 +1,84 @@
+"""The full decoding of one step's x0, on demand: the truth beside the player's linear preview.
+
+Decodings are made one at a time and kept as PNGs, the least recently used going first. Where the run's tensors are gone
+its Request is run again, up to the step that is asked for.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable
+from itertools import islice
+from threading import BoundedSemaphore, Lock
+from typing import Any
+
+from torch import Tensor
+
+from explorer import frames
+from explorer.engine import denoise
+from explorer.records import DiffuscopeError, Model
+from explorer.samplers import SAMPLERS
+from explorer.sessions import Sessions
+
+CACHE_BYTES = 64 * 2**20
+WAITING = 4  # more than this many at once are sent away: each holds one of the server's threads
+GONE = "This run is not kept, so its steps cannot be decoded; press Run to make it again."
+NOTHING = "This run has no prediction at that step."
+BUSY = "The decoder is busy; rest on the step again in a moment."
+FAILED = "The step could not be decoded; the server's log says why."
+
+
+def decoder(model: Model, sessions: Sessions, cache_bytes: int = CACHE_BYTES) -> Callable[[Any, Any], dict[str, str]]:
+    """decode(run, index) → {"picture": data URI} or {"error": one sentence}; takes anything, raises nothing."""
+    kept: OrderedDict[tuple[str, int], str] = OrderedDict()
+    reading, working, places = Lock(), Lock(), BoundedSemaphore(WAITING)
+
+    def look(key: tuple[str, int]) -> str | None:
+        with reading:
+            if key in kept:
+                kept.move_to_end(key)
+            return kept.get(key)
+
+    def keep(key: tuple[str, int], picture: str) -> None:
+        with reading:
+            kept[key] = picture
+            while sum(map(len, kept.values())) > cache_bytes:
+                kept.popitem(last=False)
+
+    def decode(run: Any, index: Any) -> dict[str, str]:
+        if not isinstance(run, str) or not isinstance(index, int) or isinstance(index, bool) or index < 0:
+            return {"error": GONE if not isinstance(run, str) else NOTHING}
+        if picture := look((run, index)):
+            return {"picture": picture}
+        if not places.acquire(blocking=False):
+            return {"error": BUSY}
+        try:
+            with working:
+                picture = look((run, index))  # another thread may have made it meanwhile
+                if picture is None:
+                    picture = frames.data_uri(model.decode(_x0(model, sessions, run, index)))
+                    keep((run, index), picture)
+            return {"picture": picture}
+        except DiffuscopeError as error:
+            return {"error": str(error)}
+        except Exception:
+            logging.getLogger(__name__).exception("A step could not be decoded")
+            return {"error": FAILED}
+        finally:
+            places.release()
+
+    return decode
+
+
+def _x0(model: Model, sessions: Sessions, run: str, index: int) -> Tensor:
+    """The x0 of a run's Step, (1, C, H, W), kept or made again."""
+    trajectory, request = sessions.find(run), sessions.request(run)
+    if trajectory is None and request is None:
+        raise DiffuscopeError(GONE)
+    step = next((step for step in trajectory.steps if step.index == index), None) if trajectory else None
+    if step is None and request is not None and index < SAMPLERS[request.sampler].evaluations(request.steps):
+        step = next(islice(denoise(model, request), index, None))  # gone, or stopped before its end
+    if step is None or step.x0 is None:
+        raise DiffuscopeError(NOTHING)
+    return step.x0
