@@ -86,6 +86,7 @@ def launch_options() -> dict[str, Any]:
     """What every launch of the page needs: its look, and nothing open that the page does not use."""
     from explorer.player import CSS, compare
     from explorer.tabs.theme import theme
+    from explorer.tabs.traces import LARGEST
 
     return {
         "theme": theme(),
@@ -94,7 +95,7 @@ def launch_options() -> dict[str, Any]:
         "footer_links": [],
         "ssr_mode": False,
         "enable_monitoring": False,
-        "max_file_size": "32mb",  # a trace of 80 steps at 512 x 512
+        "max_file_size": f"{LARGEST}mb",
         "show_error": False,
     }
 

@@ -31,6 +31,7 @@ class Sessions:
         self._session_bytes = session_bytes
         self._total_bytes = total_bytes
         self._kept: OrderedDict[tuple[str, str], tuple[Trajectory, int]] = OrderedDict()
+        self._closed: OrderedDict[str, None] = OrderedDict()  # a run may end after its page was closed
         self._requests: OrderedDict[str, tuple[str, Request]] = OrderedDict()
         self._lock = Lock()
 
@@ -43,7 +44,7 @@ class Sessions:
         size = nbytes(trajectory.steps)
         with self._lock:
             self._kept.pop((session, run), None)
-            if size > min(self._session_bytes, self._total_bytes):
+            if session in self._closed or size > min(self._session_bytes, self._total_bytes):
                 return False
             self._kept[session, run] = trajectory, size
             self._evict(self._session_bytes, session)
@@ -67,6 +68,8 @@ class Sessions:
     def note(self, session: str, run: str, request: Request) -> None:
         """Keeps what a run was made from; only for runs that begin in noise, which need nothing else."""
         with self._lock:
+            if session in self._closed:
+                return
             self._requests[run] = session, request
             while len(self._requests) > REQUESTS:
                 self._requests.popitem(last=False)
@@ -77,8 +80,11 @@ class Sessions:
             return self._requests.get(run, (None, None))[1]
 
     def drop(self, session: str) -> None:
-        """Forgets all runs of a session."""
+        """Forgets all runs of a session, those too that end after this."""
         with self._lock:
+            self._closed[session] = None
+            while len(self._closed) > REQUESTS:
+                self._closed.popitem(last=False)
             for run in [run for run, (owner, _) in self._requests.items() if owner == session]:
                 del self._requests[run]
             for key in [key for key in self._kept if key[0] == session]:

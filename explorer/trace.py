@@ -81,6 +81,8 @@ def load(path: str | Path) -> Trajectory:
         keys = _keys(record["steps"], SAMPLERS[request.sampler].evaluations(request.steps))
         if record["capsule"]["format"] != 1:
             raise TraceError("The trace is of another version's format.")
+        if not isinstance(record["capsule"]["model"], str):
+            raise TraceError("The trace does not say which model made it.")
     except TraceError:
         raise
     except OSError as error:
@@ -139,7 +141,8 @@ def _keys(rows: Any, evaluations: int) -> set[str]:
             raise TraceError(f"The trace's step {i} is out of order, or has a level that can't be.")
         known = {name for name, field in OWN.items() if field in row["fields"]} | set(row["state"])
         used = {name for terms in row["forms"].values() for _, name in terms}
-        if "latents" not in row["fields"] or not set(row["fields"]) <= set(FIELDS) or not used <= known:
+        whole = {"latents", "model_output", "eps", "x0"} if i < len(rows) - 1 else {"latents"}
+        if not whole <= set(row["fields"]) or not set(row["fields"]) <= set(FIELDS) or not used <= known:
             raise TraceError(f"The trace's step {i} speaks of tensors that it has not.")
         keys |= {_key(i, name) for name in row["fields"]} | {_key(i, "state", name) for name in row["state"]}
     return keys

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
+from explorer.engine import run
 from explorer.records import Request, Step, Term, Trajectory
 from explorer.sessions import Sessions, nbytes
 
@@ -106,3 +107,12 @@ def test_requests_outlive_their_runs_but_not_their_session(monkeypatch):
     sessions.note("bob", "9", Request(seed=9))
     sessions.drop("ann")
     assert [sessions.request(run) for run in "1239"] == [None, None, None, Request(seed=9)]
+
+
+def test_a_run_that_ends_after_its_page_was_closed_is_not_kept(tiny_model):
+    sessions, trajectory = Sessions(), run(tiny_model, Request(steps=1))
+    sessions.drop("gone")
+    sessions.note("gone", "a", trajectory.request)
+    assert not sessions.put("gone", "a", trajectory)
+    assert sessions.find("a") is None
+    assert sessions.request("a") is None

@@ -100,6 +100,17 @@ def change_data(change):
     return apply
 
 
+def _without(path, field):
+    header, data = parts(path)
+    record = json.loads(header["__metadata__"]["diffuscope"])
+    for row in record["steps"]:
+        row["fields"] = [name for name in row["fields"] if name != field]
+        row["forms"] = {}
+        row["state"] = []
+    header["__metadata__"]["diffuscope"] = json.dumps(record)
+    write(path, header, data)
+
+
 BROKEN = {
     "empty": lambda p: p.write_bytes(b""),
     "seven bytes": lambda p: p.write_bytes(b"1234567"),
@@ -140,6 +151,8 @@ BROKEN = {
     "more rows than steps": change_record(lambda r: r["request"].update(steps=1, guidance=1.0)),
     "another size": change_record(lambda r: r["request"].update(width=128)),
     "another format": change_record(lambda r: r["capsule"].update(format=99)),
+    "no model": change_record(lambda r: r["capsule"].pop("model")),
+    "no x0": lambda p: _without(p, "x0"),
     "no format": change_record(lambda r: r["capsule"].pop("format")),
     "bad request": change_record(lambda r: r["request"].update(steps=10**9)),
     "odd request": change_record(lambda r: r["request"].update(shell="rm")),

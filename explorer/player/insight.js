@@ -28,7 +28,7 @@ function insight(frame, before, first, final) {
   const share = noise > 0 && noise < 1 ? "less than 1%" : noise > 99.5 && noise < 100 ? "over 99%" : `${number("noise", Math.round(noise))}%`;
   const away = (guess) => number("distance", fixed(differ(guess, end, frame.shape).all));
   if (!before) {
-    return `The start: ${noise > 99.5 ? "nothing but noise" : `${share} noise`}. ${X0} is the model's first guess, an average of all that the prompt could mean` +
+    return `The start: ${noise > 99.5 ? "nothing but noise" : `${share} noise`}. ${X0} is the model's first guess, an average of all that it may become` +
       (end ? `; its latents are ${away(x0)} (root mean square) from where this run ends.` : ".");
   }
   const again = repeats(frame, before);

@@ -27,8 +27,8 @@ const SAID = {
   waiting: () => "Waiting for the first step",
   stopping: () => "Stopping",
   running: () => (newest >= length - 2 ? "Decoding the picture" : `Running: ${newest + 1} of ${length - 1} evaluations`),
-  done: () => run.startsWith("recorded") ? "Recorded run" : `${length - 1} evaluation${length === 2 ? "" : "s"} in ${((finished - asked) / 1000).toFixed(1)} s`,
-  stopped: () => `Stopped after ${newest} of ${length - 1} evaluations`,
+  done: () => run === "recorded-first" ? "Recorded run" : run.startsWith("recorded") ? "Opened trace" : `${length - 1} evaluation${length === 2 ? "" : "s"} in ${((finished - asked) / 1000).toFixed(1)} s`,
+  stopped: () => `Stopped after ${newest + 1} of ${length - 1} evaluations`,
 };
 let finished = 0;
 
@@ -113,7 +113,7 @@ function offerForms(names) {
 // --- records ---
 
 function accept(record) {
-  if (!record?.run || closed.has(record.run) || phase === "stopping") return;
+  if (!record?.run || closed.has(record.run) || (phase === "stopping" && !record.run.startsWith("recorded"))) return;
   if (record.run === "recorded-first" && record.run !== run && phase !== "empty") return; // Run was quicker
   if (record.run !== run) begin(record);
   if (frames[record.i]) return;
@@ -144,7 +144,7 @@ const signals = {
   run: () => {
     if (experiment && "running" in experiment.dataset) return; // Enter in the prompt while a run goes on
     if (run) closed.add(run);
-    rest = phase;
+    rest = phase === "running" ? "stopped" : phase; // what was still arriving is dropped from here on
     asked = performance.now();
     setRunning(true);
     enter("waiting");

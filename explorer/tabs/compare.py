@@ -17,7 +17,7 @@ from explorer.player.compare import compare as comparison
 from explorer.records import Model, Request, RequestError, Step
 from explorer.samplers import SAMPLERS
 from explorer.tabs.common import paced, told
-from explorer.tabs.form import GUIDANCE, STEPS, numeral, taken
+from explorer.tabs.form import GUIDANCE, STEPS, cut_note, numeral, taken
 from explorer.tabs.lanes import Lane, Record, asked, buttons, curve, difference, place, record, wire
 
 TITLE = "A / B: the same seed, one thing changed"
@@ -51,6 +51,7 @@ def build(model: Model, controls: Mapping[str, gr.components.Component]) -> dict
                 gr.Slider(*STEPS, value=8, step=1, label="B's number of steps", elem_classes="change-is change-steps"),
                 gr.Slider(*GUIDANCE, value=1, step=0.5, label="B's guidance", elem_classes="change-is change-guidance"),
             ]
+            cut_note(model, others[0])
             start, cancel = buttons("Run A and B", "compare")
         with gr.Column():
             empty = [{"label": name, "show": SHOW} for name in ("A", "B")] + [{"label": "B − A", "show": DIFFERENCE}]

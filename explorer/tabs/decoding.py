@@ -1,7 +1,7 @@
 """The full decoding of one step's x0, on demand: the truth beside the player's linear preview.
 
 Decodings are made one at a time and kept as PNGs, the least recently used going first. Where the run's tensors are gone
-its Request is run again, up to the step that is asked for.
+its Request is run again, once for all of its steps.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
-from itertools import islice
 from threading import BoundedSemaphore, Lock
 from typing import Any
 
@@ -23,7 +22,10 @@ from explorer.sessions import Sessions
 
 CACHE_BYTES = 64 * 2**20
 WAITING = 4  # more than this many at once are sent away: each holds one of the server's threads
-GONE = "This run is not kept, so its steps cannot be decoded; press Run to make it again."
+GONE = "This run is not kept here, so its steps cannot be decoded; press Run for one of your own."
+LONG = "This run is not kept here, and too long to be made again for one step; press Run."
+AGAIN = 2**25  # evaluations x pixels that a look at a run that is gone may cost: 128 at 512 x 512
+RUNS = 2  # of which all x0 are kept after they were made again
 NOTHING = "This run has no prediction at that step."
 BUSY = "The decoder is busy; rest on the step again in a moment."
 FAILED = "The step could not be decoded; the server's log says why."
@@ -32,6 +34,7 @@ FAILED = "The step could not be decoded; the server's log says why."
 def decoder(model: Model, sessions: Sessions, cache_bytes: int = CACHE_BYTES) -> Callable[[Any, Any], dict[str, str]]:
     """decode(run, index) → {"picture": data URI} or {"error": one sentence}; takes anything, raises nothing."""
     kept: OrderedDict[tuple[str, int], str] = OrderedDict()
+    made: OrderedDict[str, list[Tensor | None]] = OrderedDict()  # by run; used by the one thread that works
     reading, working, places = Lock(), Lock(), BoundedSemaphore(WAITING)
 
     def look(key: tuple[str, int]) -> str | None:
@@ -57,7 +60,7 @@ def decoder(model: Model, sessions: Sessions, cache_bytes: int = CACHE_BYTES) ->
             with working:
                 picture = look((run, index))  # another thread may have made it meanwhile
                 if picture is None:
-                    picture = frames.data_uri(model.decode(_x0(model, sessions, run, index)))
+                    picture = frames.data_uri(model.decode(_x0(model, sessions, run, index, made)))
                     keep((run, index), picture)
             return {"picture": picture}
         except DiffuscopeError as error:
@@ -71,14 +74,24 @@ def decoder(model: Model, sessions: Sessions, cache_bytes: int = CACHE_BYTES) ->
     return decode
 
 
-def _x0(model: Model, sessions: Sessions, run: str, index: int) -> Tensor:
+def _x0(model: Model, sessions: Sessions, run: str, index: int, made: OrderedDict[str, list[Tensor | None]]) -> Tensor:
     """The x0 of a run's Step, (1, C, H, W), kept or made again."""
     trajectory, request = sessions.find(run), sessions.request(run)
     if trajectory is None and request is None:
         raise DiffuscopeError(GONE)
     step = next((step for step in trajectory.steps if step.index == index), None) if trajectory else None
-    if step is None and request is not None and index < SAMPLERS[request.sampler].evaluations(request.steps):
-        step = next(islice(denoise(model, request), index, None))  # gone, or stopped before its end
-    if step is None or step.x0 is None:
+    if step is not None and step.x0 is not None:
+        return step.x0
+    evaluations = SAMPLERS[request.sampler].evaluations(request.steps) if request else 0
+    if step is not None or request is None or index >= evaluations:
         raise DiffuscopeError(NOTHING)
-    return step.x0
+    if run not in made:  # gone, or stopped before its end: once more, for all of its steps
+        if evaluations * (request.width or 0) * (request.height or 0) > AGAIN:
+            raise DiffuscopeError(LONG)
+        made[run] = [one.x0 for one in denoise(model, request)]
+        while len(made) > RUNS:
+            made.popitem(last=False)
+    x0 = made[run][index]
+    if x0 is None:
+        raise DiffuscopeError(NOTHING)
+    return x0

@@ -49,7 +49,8 @@ def diagram(model: Model, player: str) -> gr.HTML:
     ]
     arrow = '<span class="arrow" aria-hidden="true">→</span>'
     return gr.HTML(
-        html_template=f'<div class="diagram" data-player="{player}" aria-label="The pipeline">{arrow.join(boxes)}</div>',
+        # As the value: a template is evaluated in the browser, and the facts come from the model's own files.
+        f'<div class="diagram" data-player="{player}" aria-label="The pipeline">{arrow.join(boxes)}</div>',
         css_template=(HERE / "diagram.css").read_text("utf-8"),
         js_on_load=(HERE / "diagram.js").read_text("utf-8"),
         apply_default_css=False,

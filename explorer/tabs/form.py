@@ -70,7 +70,9 @@ def form(model: Model) -> Controls:
     tokens = model.parts()[0].gives[0]
 
     def about_prompt(text: Any) -> str:
-        return _about_prompt(model, tokens, text) or ("Empty: the run is unconditional." if text == "" else "")
+        return _about_prompt(model, tokens, text) or (
+            "Empty: the run is unconditional, unless there is a negative prompt." if text == "" else ""
+        )
 
     def about_negative(text: Any) -> str:
         return _about_prompt(model, tokens, text)
@@ -143,6 +145,17 @@ def taken(given: Mapping[str, str], readers: Mapping[str, Callable[[str], Any]])
             except RequestError as error:
                 notes.append(str(error))
     return values, notes
+
+
+def cut_note(model: Model, box: Any) -> gr.HTML:
+    """A line below another prompt's box, with the words of it that the model will not read."""
+    note, tokens = _note(), model.parts()[0].gives[0]
+
+    def about(text: Any) -> str:
+        return _about_prompt(model, tokens, text)
+
+    box.change(about, box, note, trigger_mode="always_last", **QUICK)
+    return note
 
 
 def _note() -> gr.HTML:

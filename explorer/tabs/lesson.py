@@ -133,8 +133,9 @@ def read(levels: Sequence[tuple[float, float]], i: int) -> tuple[list[Record], s
         {"name": r.name, "gloss": WHAT[r.name], "terms": [[r.x0, "x0"], [r.eps, "eps"], [r.z, "z"]]} for r in made
     ]
     ddpm = made[0]
-    s1 = alpha_next / alpha  # DDPM, arXiv:2006.11239, Algorithm 2: s1 * (x_t - s2 * eps) + s3 * z
-    equations[0]["s"] = [s1, sigma - ddpm.eps / s1, ddpm.z]
+    if alpha > 0:  # DDPM, arXiv:2006.11239, Algorithm 2: s1 * (x_t - s2 * eps) + s3 * z
+        s1 = alpha_next / alpha
+        equations[0]["s"] = [s1, sigma - ddpm.eps / s1, ddpm.z]
     if sigma_next == 0:
         return equations, "Equal here: sigma of the next state is 0, no noise is put back, and all three are x0 itself."
     share = f"{100 * ddpm.z**2 / sigma_next**2:.0f}%"

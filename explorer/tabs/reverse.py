@@ -135,11 +135,14 @@ def _runner(model: Model, sessions: Sessions) -> Callable[..., Iterator[dict[str
         run, n = token_hex(6), SAMPLERS[wanted.sampler].evaluations(wanted.steps) + 1
         sessions.note(session(request), run, wanted)
         kept: list[Step] = []
+        keeping = True  # all of it or nothing
         try:
             with closing(paced(denoise(model, wanted))) as stream:
                 for step in stream:
-                    if sessions.holds(step, n):
+                    if keeping := keeping and sessions.holds(step, n):
                         kept.append(step)
+                    else:
+                        kept.clear()
                     picture = frames.data_uri(model.decode(step.latents)) if step.index == n - 1 else None
                     yield frames.encode(
                         step, run=run, n=n, model_preview=model.preview, picture=picture, steps=wanted.steps

@@ -31,6 +31,7 @@ RECORDED = Path(__file__).parents[2] / "assets" / "traces" / "reverse.safetensor
 # The ids of runs that were not made here begin with this; the player and the style know them by it.
 PREFIX = "recorded"
 FIRST = f"{PREFIX}-first"
+LARGEST = 64  # MB that a trace may have, here and at the upload
 
 
 def line(model: Model) -> gr.HTML:
@@ -77,7 +78,7 @@ def files(model: Model, sessions: Sessions, stage: gr.HTML, said: gr.HTML, playe
         if trajectory is None and run == FIRST:
             return trace.load(RECORDED)
         if trajectory is None:
-            raise RequestError("This run is no longer kept; press Run to make it again.")
+            raise RequestError("This run is not kept here; press Run for one of your own.")
         if trajectory.steps[-1].x0 is not None:  # the last Step of a whole run predicts nothing
             raise RequestError("This run was stopped before its end; press Run for a whole one.")
         return trajectory
@@ -99,6 +100,11 @@ def files(model: Model, sessions: Sessions, stage: gr.HTML, said: gr.HTML, playe
         trajectory = kept(run, request)
         with _place(trajectory, "safetensors") as path:
             trace.save(trajectory, path)
+            size = path.stat().st_size / 2**20
+            if size > LARGEST:
+                raise RequestError(
+                    f"The trace is {size:.0f} MB, more than the {LARGEST} that can be opened again; take fewer steps."
+                )
             yield str(path)
 
     @told

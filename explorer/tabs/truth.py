@@ -20,7 +20,7 @@ from explorer.player.compare import compare as comparison
 from explorer.records import Model, Request, RequestError, Step
 from explorer.schedule import schedule
 from explorer.tabs.common import paced, told
-from explorer.tabs.form import numeral, taken
+from explorer.tabs.form import cut_note, numeral, taken
 from explorer.tabs.lanes import Lane, Record, asked, buttons, curve, place, record, wire
 
 TITLE = "Predicted against true: how wrong is the noise prediction"
@@ -48,6 +48,7 @@ def build(model: Model, controls: Mapping[str, gr.components.Component]) -> dict
         with gr.Column():
             gr.Markdown(LEAD, elem_classes="note")
             picture = gr.Textbox("", label="The picture is of", info="Empty: of what the form's prompt says.", lines=1)
+            cut_note(model, picture)
             begin = gr.Slider(
                 *SHARE,
                 value=0.3,

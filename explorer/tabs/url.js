@@ -18,7 +18,7 @@
   // After the controls have the address's values: from now on they are followed, and &run=1 presses the tab's button.
   open: (known, buttons) => () => {
     document.documentElement.dataset.restored = "";
-    const given = new URL(location).searchParams, tab = given.get("tab") ?? known[0];
+    const given = new URL(location).searchParams, tab = known.includes(given.get("tab")) ? given.get("tab") : known[0];
     if (given.get("run") === "1") document.getElementById(buttons[tab])?.click();
   },
 })

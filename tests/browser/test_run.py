@@ -172,7 +172,7 @@ def test_the_words_that_are_cut_are_shown_for_both_prompts(page, tiny_model):
         assert note.inner_text() == f"Not read (the model takes 16 tokens): {tiny_model.unread(long).strip()}"
     run_to_the_end(page, 2)
     page.locator(".controls textarea").first.fill("")
-    page.get_by_text("Empty: the run is unconditional.").wait_for()
+    page.get_by_text("Empty: the run is unconditional, unless there is a negative prompt.").wait_for()
     run_to_the_end(page, 2)
 
 

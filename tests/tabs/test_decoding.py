@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -56,16 +57,15 @@ def test_a_kept_run_is_decoded_once_a_step(watched, trajectory, tiny_model):
     assert watched.predictions == 0
 
 
-def test_a_run_that_is_gone_is_made_again_up_to_the_step(watched, trajectory, tiny_model):
+def test_a_run_that_is_gone_is_made_again_once(watched, trajectory, tiny_model):
     sessions = Sessions()
     sessions.note("ann", "r", REQUEST)
     decode = decoder(watched, sessions)
-    assert decode("r", 2) == {"picture": data_uri(tiny_model.decode(trajectory.steps[2].x0))}
-    assert watched.predictions == 3
-    decode("r", 2)
-    assert watched.predictions == 3
+    for index in (2, 1, 2):
+        assert decode("r", index) == {"picture": data_uri(tiny_model.decode(trajectory.steps[index].x0))}
+    assert watched.predictions == 4  # its four evaluations, for all looks
     sessions.drop("ann")
-    assert decode("r", 1) == {"error": GONE}
+    assert decode("r", 0) == {"error": GONE}
 
 
 def test_what_is_asked_wrongly_gets_one_sentence(watched, trajectory):
@@ -117,3 +117,10 @@ def test_a_failure_inside_is_one_sentence(trajectory, watched, caplog):
     watched._model = None
     assert decoder(watched, sessions)("r", 0) == {"error": decoding.FAILED}
     assert "Traceback" in caplog.text
+
+
+def test_a_long_run_is_not_made_again_for_one_step(watched):
+    sessions = Sessions()
+    sessions.note("ann", "r", replace(REQUEST, steps=900, width=512, height=512))
+    assert "too long to be made again" in decoder(watched, sessions)("r", 2)["error"]
+    assert watched.predictions == 0

@@ -97,3 +97,11 @@ def test_without_guidance_there_is_no_unconditional_error(tiny_model):
     got = [r for r in truth.runner(tiny_model)(**FULL | {"guidance": 1}) if "lanes" in r]
     assert got[0]["series"][2]["value"] is None
     assert got[0]["series"][0]["value"] == got[0]["series"][1]["value"]
+
+
+def test_a_first_state_of_pure_noise_has_no_s_form():
+    from explorer.tabs.lesson import read
+
+    equations, _ = read([(0.0, 1.0), (0.6, 0.8)], 0)
+    assert "s" not in equations[0]
+    assert [term[1] for term in equations[0]["terms"]] == ["x0", "eps", "z"]
