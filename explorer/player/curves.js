@@ -1,8 +1,8 @@
 // The strip under the timeline: how signal, noise and the predictions change over the run, with a cursor at the step shown.
 
 const CURVES = [
-  { key: "signal", colour: "x0", label: "<i>α</i> signal", of: (frame) => (frame.alpha ?? 0) / level(frame), value: (frame) => frame.alpha, top: 1 },
-  { key: "noise", colour: "eps", label: "<i>σ</i> noise", of: (frame) => (frame.sigma ?? 0) / level(frame), value: (frame) => frame.sigma, top: 1 },
+  { key: "signal", colour: "x0", label: "<i>α</i> signal, VP", of: (frame) => (frame.alpha ?? 0) / level(frame), value: (frame) => (frame.alpha ?? 0) / level(frame), top: 1 },
+  { key: "noise", colour: "eps", label: "<i>σ</i> noise, VP", of: (frame) => (frame.sigma ?? 0) / level(frame), value: (frame) => (frame.sigma ?? 0) / level(frame), top: 1 },
   { key: "state", colour: "x_t", label: "|<i>x</i><sub>t</sub>|", of: (frame) => frame.norms.x_t / level(frame), value: (frame) => frame.norms.x_t / level(frame), dash: "9 3",
     hint: "root mean square of the latents in VP form (÷ √(α² + σ²)), on a scale of its own" },
   { key: "eps", colour: "eps", label: "|<i>ε</i>|", of: (frame) => frame.norms.eps, value: (frame) => frame.norms.eps, dash: "5 4",

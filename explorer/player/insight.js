@@ -37,7 +37,7 @@ function insight(frame, before, first, final) {
     : noise > 20 ? `At t = ${compact(frame.t)}, ${share} of what ${XT} shows is still noise (by variance), the rest is ${X0}.`
     : `At t = ${compact(frame.t)}, only ${share} of what ${XT} shows is noise (by variance), the rest is ${X0}.`;
   const moved = differ(x0, before.planes.x0, frame.shape), corner = largest(moved.corners), channel = largest(moved.channels);
-  const change = `Since step ${before.i}, ${X0} changed by ${number("moved", fixed(moved.all))} (root mean square), most in the ` +
+  const change = `Since ${counted(before)} ${before.i}, ${X0} changed by ${number("moved", fixed(moved.all))} (root mean square), most in the ` +
     `${number("corner", CORNERS[corner])} (${number("corner-moved", fixed(moved.corners[corner]))}) and in channel ` +
     `${number("channel", channel)} (${number("channel-moved", fixed(moved.channels[channel]))}).`;
   if (!end) return `${lead} ${change} Since the first guess it has moved ${number("since-first", fixed(differ(x0, first.planes.x0, frame.shape).all))}.`;

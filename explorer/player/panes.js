@@ -95,7 +95,7 @@ function buildPanes(stage, root, enlarge, names) {
       pane.canvas.setAttribute("aria-label", `${pane.title} at step ${frame.i}`);
       if (pane.large) reveal(frame.picture ?? frame.decoded, frame.picture ? "whole" : "half");
       if (pane.note) pane.foot.textContent = pane.note(frame);
-      pane.past.textContent = own || pane.large || !before ? "" : `of step ${before.i}`;
+      pane.past.textContent = own || pane.large || !before ? "" : `of ${counted(before)} ${before.i}`;
     }
   };
 

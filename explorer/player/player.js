@@ -27,10 +27,10 @@ const SAID = {
   waiting: () => "Waiting for the first step",
   stopping: () => "Stopping",
   running: () => (newest >= length - 2 ? "Decoding the picture" : `Running: ${newest + 1} of ${length - 1} evaluations`),
-  done: () => run === "recorded-first" ? "Recorded run" : run.startsWith("recorded") ? "Opened trace" : `${length - 1} evaluation${length === 2 ? "" : "s"} in ${((finished - asked) / 1000).toFixed(1)} s`,
+  done: () => run === "recorded-first" ? "Recorded run" : run.startsWith("recorded") ? "Opened trace" : `${length - 1} evaluation${length === 2 ? "" : "s"} in ${(took / 1000).toFixed(1)} s`,
   stopped: () => `Stopped after ${newest + 1} of ${length - 1} evaluations`,
 };
-let finished = 0;
+let took = 0; // ms of the run on the screen
 
 function enter(next) {
   const said = SAID[next]();
@@ -123,7 +123,7 @@ function accept(record) {
   newest = Math.max(newest, record.i);
   if (!following && (record.i === shown + 1 || newest === length - 1)) wanted ??= shown; // its update, or the end, is known now
   curvesStale = true;
-  if (newest === length - 1) finished = performance.now();
+  if (newest === length - 1) took = performance.now() - asked;
   enter(newest === length - 1 ? "done" : "running");
   request();
 }

@@ -50,8 +50,11 @@ function stepEquation(frame, form) {
   return left("<i>x</i><sub>next</sub>") + sum(terms) + gloss("this step");
 }
 
+// What the states of a run are counted in: samplers that look twice have more evaluations than steps.
+const counted = (frame) => ((frame.steps ?? frame.n - 1) === frame.n - 1 ? "step" : "evaluation");
+
 function stepLabel(frame) {
-  const evaluations = frame.n - 1, same = (frame.steps ?? evaluations) === evaluations;
+  const evaluations = frame.n - 1, same = counted(frame) === "step";
   const where = same ? `step ${frame.i} of ${evaluations}` : `evaluation ${frame.i} of ${evaluations} · ${frame.steps} step${frame.steps === 1 ? "" : "s"}`;
   return `${where} · t = ${compact(frame.t)}<span class="levels"> · α ${fixed(frame.alpha)} · σ ${fixed(frame.sigma)}</span>`;
 }
