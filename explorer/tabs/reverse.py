@@ -12,7 +12,7 @@ import gradio as gr
 from explorer import frames, limits
 from explorer.engine import capsule, denoise
 from explorer.player import player, signal
-from explorer.records import Model, Request, RequestError, Step, Trajectory
+from explorer.records import Model, RequestError, Step, Trajectory
 from explorer.samplers import SAMPLERS
 from explorer.sessions import Sessions
 from explorer.tabs import compare, lesson, traces, truth
@@ -20,6 +20,7 @@ from explorer.tabs.common import paced, session, told
 from explorer.tabs.decoding import decoder
 from explorer.tabs.diagram import diagram
 from explorer.tabs.form import checked, form
+from explorer.tabs.lanes import asked
 from explorer.tabs.url import Linked
 
 TITLE = "Reverse"
@@ -114,24 +115,11 @@ def _runner(model: Model, sessions: Sessions) -> Callable[..., Iterator[dict[str
         """
         if seed in (None, ""):
             raise RequestError(f"The seed is empty; type a whole number from 0 to {limits.SEED[1]}, or press Roll.")
-        wanted = limits.check(
-            Request(
-                prompt=prompt,
-                negative_prompt=negative_prompt,
-                seed=seed,
-                steps=steps,
-                guidance=guidance,
-                guidance_rescale=guidance_rescale,
-                sampler=sampler,
-                eta=eta,
-                noise_scale=noise_scale,
-                spacing=None if spacing == "" else spacing,
-                karras=karras,
-                width=None if width == "" else width,  # type: ignore[comparison-overlap]
-                height=None if height == "" else height,  # type: ignore[comparison-overlap]
-            ),
-            model,
-        )
+        wanted = asked(
+            model, prompt=prompt, negative_prompt=negative_prompt, seed=seed, steps=steps, guidance=guidance,
+            guidance_rescale=guidance_rescale, sampler=sampler, eta=eta, noise_scale=noise_scale, spacing=spacing,
+            karras=karras, width=width, height=height,
+        )  # fmt: skip
         run, n = token_hex(6), SAMPLERS[wanted.sampler].evaluations(wanted.steps) + 1
         sessions.note(session(request), run, wanted)
         kept: list[Step] = []
