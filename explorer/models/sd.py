@@ -182,8 +182,9 @@ def _read(folder: Path, name: str, device: torch.device, dtype: torch.dtype | No
             f"The model {name!r} has prompts of {tokenizer.model_max_length:.6g} tokens; its text encoder takes "
             f"3 to {text.max_position_embeddings}."
         )
-    others = (unet.time_cond_proj_dim, unet.class_embed_type, unet.addition_embed_type, unet.encoder_hid_dim)
-    if others != (None,) * 4 or unet.in_channels != vae.latent_channels or unet.out_channels != unet.in_channels:
+    others = (unet.time_cond_proj_dim, unet.class_embed_type, unet.encoder_hid_dim)
+    added = unet.addition_embed_type not in (None, "text")  # "text" pools the prompt that it gets anyway
+    if others != (None,) * 3 or added or unet.in_channels != vae.latent_channels or unet.out_channels != unet.in_channels:
         raise SourceError(
             f"The model {name!r} is not a plain text-to-image model: its U-Net wants or gives something else."
         )

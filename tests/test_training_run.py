@@ -1,0 +1,194 @@
+"""The training commands at toy size: they stop and go on exactly, and what they write is a model that the app runs."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+import explorer
+from explorer import Request
+from training import autoencoder, classifier, data, diffusion, evaluate, export, loop, report, text, tiny
+from training.concepts import concepts
+
+TABLE = concepts(everyday=True)
+
+
+def asked(folder, **changes) -> SimpleNamespace:
+    """What a command line would give."""
+    plain = {
+        "steps": 4, "batch": 4, "minutes": 9.0, "threads": 1, "workers": 0, "resume": False, "seed": 0, "device": "cpu",
+        "all": False, "folder": folder, "bank": 48,
+    }  # fmt: skip
+    return SimpleNamespace(**plain | changes)
+
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch):
+    """A folder with glyphs that need no font (a square of the concept's own colour), and networks of toy size."""
+    random = np.random.default_rng(0)
+    glyphs = np.zeros((len(TABLE), 128, 136, 4), np.uint8)
+    glyphs[:, 20:108, 24:112, :3] = random.integers(0, 255, (len(TABLE), 1, 1, 3))
+    glyphs[:, 20:108, 24:112, 3] = 255
+    np.savez_compressed(tmp_path / data.GLYPHS, names=np.array([c.name for c in TABLE]), glyphs=glyphs)
+    monkeypatch.setattr(autoencoder, "CHANNELS", (8, 8, 16, 16))
+    monkeypatch.setattr(diffusion, "CHANNELS", (32, 32, 32))
+    monkeypatch.setattr(diffusion, "HEADS", (1, 1, 1))
+    monkeypatch.setattr(text, "LAYERS", 1)
+    monkeypatch.setattr(tiny, "CHANNELS", (16, 16, 16, 16))
+    return tmp_path
+
+
+def same(a, b) -> bool:
+    """Equal bit for bit, whatever the nesting."""
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return a == b
+
+
+def stages():
+    def vae(arguments):
+        autoencoder.train(arguments)
+
+    def unet(arguments):
+        diffusion.train(arguments, autoencoder.load(arguments.folder))
+
+    def small(arguments):
+        tiny.train(arguments, autoencoder.load(arguments.folder))
+
+    return {"vae": vae, "diffusion": unet, "tiny": small}
+
+
+@pytest.mark.parametrize("stage", stages())
+def test_a_run_that_was_stopped_goes_on_exactly(toy, stage, monkeypatch):
+    train, checkpoint = stages()[stage], toy / f"{stage}.pt"
+    autoencoder.train(asked(toy))
+    if stage == "tiny":
+        diffusion.train(asked(toy, steps=1), autoencoder.load(toy))
+    train(asked(toy))
+    straight = torch.load(checkpoint, weights_only=True)
+    assert straight["done"] == 4
+
+    bounded = loop.Run.__iter__
+
+    def two(self):  # as --minutes would stop it
+        for number, pair in enumerate(bounded(self)):
+            yield pair
+            if number == 1:
+                self.until = 0.0
+
+    checkpoint.unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Run, "__iter__", two)
+        train(asked(toy))
+    assert torch.load(checkpoint, weights_only=True)["done"] == 2
+    torch.manual_seed(99)  # nothing may hang on the global generator
+    train(asked(toy, resume=True))
+    assert same(torch.load(checkpoint, weights_only=True), straight)
+
+
+def test_a_checkpoint_has_only_cpu_tensors_and_nothing_pickled(toy):
+    autoencoder.train(asked(toy, steps=1))
+    state = torch.load(toy / "vae.pt", weights_only=True)
+    assert set(state) == {"done", "model", "optimizer"}
+
+
+@pytest.mark.gpu
+def test_a_checkpoint_goes_on_on_cuda(toy):
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    autoencoder.train(asked(toy, steps=2))
+    autoencoder.train(asked(toy, steps=4, device="cuda", resume=True))
+    assert torch.load(toy / "vae.pt", weights_only=True)["done"] == 4
+
+
+def test_resuming_without_a_checkpoint_says_so(toy):
+    with pytest.raises(FileNotFoundError):
+        autoencoder.train(asked(toy, resume=True))
+
+
+def test_the_share_of_the_learning_rate():
+    steps = 1000
+    shares = [loop.share(i, steps) for i in range(steps)]
+    assert shares[0] == pytest.approx(0.01)
+    assert shares[100:700] == [1.0] * 600
+    assert shares[-1] == pytest.approx(1 / 300)
+
+
+def test_the_whole_way_ends_in_a_model_that_the_app_runs(toy, monkeypatch, capsys):
+    monkeypatch.setattr(evaluate, "COUNTS", dict.fromkeys(evaluate.COUNTS, 2))
+    monkeypatch.setattr(evaluate, "GUIDED", 1)
+    monkeypatch.setattr(evaluate, "COMPOSITIONS", 8)
+    monkeypatch.setattr(evaluate, "NOVEL", 2)
+    monkeypatch.setattr(evaluate, "JUDGE", {"steps": 2, "batch": 4, "seed": 7})
+    autoencoder.train(asked(toy))
+    diffusion.train(asked(toy), autoencoder.load(toy))
+    tiny.train(asked(toy), autoencoder.load(toy))
+    export.export(toy, toy / "model")
+    model = explorer.load_model(toy / "model")
+    steps = list(explorer.denoise(model, Request(prompt="a house on blue", steps=3)))
+    assert steps[-1].latents.shape == (1, 4, 16, 16)
+    assert model.prediction_type == "v_prediction"
+
+    monkeypatch.setattr("sys.argv", ["evaluate", "--model", str(toy / "model"), "--folder", str(toy), "--threads", "1"])
+    evaluate.main()
+    written = (toy / "model" / "EVALUATION.md").read_text(encoding="utf-8")
+    assert "| held-out colour | 2 |" in written
+    assert "**missed**" in written
+    assert written in capsys.readouterr().out
+    assert json.loads((toy / "model" / "prompts.json").read_text(encoding="utf-8")) == []  # an untrained model has none
+    assert (toy / "model" / "sheet.png").stat().st_size > 1000
+
+
+def test_the_whole_model_fits_into_its_budget():
+    words = text.tokenizer()
+    parts = (autoencoder.build(), diffusion.build(), text.build(words), tiny.build())
+    assert sum(p.numel() for part in parts for p in part.parameters()) * 2 <= 60e6
+
+
+def test_the_questions_are_what_the_issue_asks_for():
+    all_of_them = evaluate.questions(TABLE)
+    assert len(all_of_them) >= 1000
+    assert all_of_them == evaluate.questions(TABLE)
+    assert len({q.seed for q in all_of_them}) == len(all_of_them)
+    kinds = {q.kind: [r for r in all_of_them if r.kind == q.kind] for q in all_of_them}
+    assert all(data.held_out(TABLE[q.wanted[0]], q.colour) for q in kinds["held-out colour"])
+    assert not any(data.held_out(TABLE[q.wanted[0]], q.colour) for q in kinds["seen"])
+    assert all(data.held_out_pair(*(TABLE[i] for i in q.wanted)) for q in kinds["held-out pair"])
+    assert all(q.prompt in TABLE[q.wanted[0]].keywords for q in kinds["keyword"])
+    assert {1.0, 3.0, 5.0, 8.0} <= {q.guidance for q in all_of_them}
+    assert {q.guidance for kind in evaluate.COUNTS for q in kinds[kind]} == {Request().guidance}
+
+
+def test_the_background_is_the_median_of_the_border():
+    picture = torch.full((3, 128, 128), 0.5)
+    for name, colour in data.COLOURS.items():
+        picture[:] = torch.tensor(colour)[:, None, None] / 255
+        picture[:, 20:100, 20:100] = 0.3
+        picture[:, :3, :60] = 0.9  # something sticks out over the border
+        assert evaluate.background(picture) == name
+
+
+def test_windows_cut_both_halves():
+    pictures = torch.zeros(1, 3, 128, 128)
+    pictures[..., :64] = 1
+    left, right = classifier.halves(pictures)
+    assert left.shape == right.shape == (1, 3, classifier.WINDOW, classifier.WINDOW)
+    assert left.mean() > 0.9
+    assert right.mean() < -0.9
+
+
+def test_ready_prompts_are_right_ones_of_different_concepts():
+    def question(i, kind, colour, confidence, rank=0):
+        return evaluate.Question(kind, f"p{i}", (i,), colour, i, ranks=[rank], confidence=confidence, background=colour)
+
+    chosen = report.ready_prompts(
+        [question(0, "seen", "red", 0.9), question(1, "seen", "red", 0.8), question(2, "seen", "blue", 0.5),
+         question(3, "seen", "blue", 0.99, rank=1), question(0, "held-out colour", "red", 0.9)]
+    )  # fmt: skip
+    assert [row["prompt"] for row in chosen] == ["p0", "p2", "p1"]  # colours by turns; the wrong one and the repeat are out

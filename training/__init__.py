@@ -1,0 +1,1 @@
+"""Builds the embedded model from scratch: concepts → data → autoencoder → diffusion → evaluate, one command each."""
