@@ -7,22 +7,23 @@ the model's device; noise is drawn on the CPU, so that a seed is the same pictur
 
 from __future__ import annotations
 
-import platform
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from explorer import diffusion, limits
+from explorer.collecting import capsule, collect
 from explorer.outbox import Outbox, Parcel
 from explorer.records import Conditioning, Model, Request, Step, Trajectory
-from explorer.schedule import Schedule, plain_config, schedule
+from explorer.schedule import Schedule, schedule
 from explorer.starts import Start, begin
 from explorer.transitions import Forms, Now
+
+__all__ = ["capsule", "collect", "denoise", "denoise_batch", "run"]
 
 
 def denoise(model: Model, request: Request, start: Start | None = None) -> Iterator[Step]:
@@ -33,11 +34,12 @@ def denoise(model: Model, request: Request, start: Start | None = None) -> Itera
         request: what to run; checked before anything is computed.
         start: None begins in noise. (latents, noise, k) begins at evaluation k from a picture's latents
             (1, C, H, W), noised by the scheduler with `noise` of the same shape. (trajectory, k) goes on from that
-            run's Step k: on the same grid of the same model its recorded outputs up to k are replayed through a fresh
-            scheduler and generator, so that with nothing changed the rest is bit-identical; otherwise its latents are
-            rescaled and begin, with no memory, at the evaluation of nearest log-SNR. A trajectory that itself began
-            at a later Step has no beginning to replay: a multistep sampler starts anew from its Step k.
-            A start after evaluation 0 gives PNDM one evaluation more: it warms up where it begins.
+            run's Step k: on the same grid of the same model all recorded outputs up to k, those of its own past
+            included, are replayed through a fresh scheduler, so that with nothing changed the rest is bit-identical,
+            in a branch of a branch too; otherwise its latents are rescaled and begin, with no memory, at the
+            evaluation of nearest log-SNR. With the trajectory's seed the noise goes on where its generator stood at
+            k; another seed begins anew there. `explorer.forecast` says beforehand which of these it will be.
+            A scheduler that starts after evaluation 0 gives PNDM one evaluation more: it warms up where it begins.
 
     Returns:
         An iterator of Steps. On CUDA each comes one evaluation late, so that its copy hides behind the next one.
@@ -66,24 +68,7 @@ def denoise_batch(model: Model, requests: Sequence[Request]) -> Iterator[list[St
 
 def run(model: Model, request: Request, start: Start | None = None) -> Trajectory:
     """Runs one request to its end. Arguments and errors are those of `denoise`."""
-    request = limits.check(request, model)
-    return Trajectory(request=request, steps=tuple(denoise(model, request, start)), capsule=capsule(model))
-
-
-def capsule(model: Model) -> dict[str, Any]:
-    """What a reader elsewhere needs to understand a run of this model, in plain values."""
-    return {
-        "format": 1,
-        "versions": {name: version(name) for name in ("torch", "diffusers", "transformers")}
-        | {"python": platform.python_version()},
-        "model": model.name,
-        "device": str(model.device),
-        "dtype": str(model.dtype).removeprefix("torch."),
-        "prediction_type": model.prediction_type,
-        "latent_scale": model.latent_scale,
-        "preview": {"matrix": [list(row) for row in model.preview.matrix], "offset": list(model.preview.offset)},
-        "scheduler_config": plain_config(model.scheduler_config),
-    }
+    return collect(model, request, denoise(model, request, start), start)
 
 
 @dataclass(eq=False)
@@ -108,8 +93,7 @@ class _Lane:
 
 def _lane(model: Model, request: Request, start: Start | None) -> _Lane:
     plan = schedule(request, model.scheduler_config)
-    scale, width, height = model.latent_scale, int(request.width or 0), int(request.height or 0)  # checked: not None
-    shape = (1, model.latent_channels, height // scale, width // scale)
+    shape = limits.latent_shape(request, model)
     generator = torch.Generator("cpu").manual_seed(request.seed)
     noise = torch.randn(shape, generator=generator)  # always the first draw, whatever the start
     state: Any = object()

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from explorer.records import Model, Request, RequestError
+from explorer.records import Model, Request, RequestError, Trajectory
 from explorer.samplers import SAMPLERS, Sampler
 
 STEPS = (1, 1000)
@@ -23,6 +23,8 @@ SEED = (0, 2**32 - 1)
 SIZE = (32, 2048)  # pixels
 UNIT = (0.0, 1.0)  # eta, noise_scale, guidance_rescale
 PROMPT = 5000  # characters
+PICTURES = 16  # decoded pictures in a trace
+PICTURE = 512  # pixels along each of their sides
 SPACINGS = ("leading", "linspace", "trailing")
 WORK = 2**26  # steps * pixels * batch: 256 steps at 512x512, 4096 at 128x128
 
@@ -96,6 +98,40 @@ def check_batch(requests: Sequence[Request], model: Model) -> list[Request]:
                 f"Request {i} makes {counts[1]} evaluations, but the first makes {counts[0]}; a batch needs one number."
             )
     return checked
+
+
+def latent_shape(request: Request, model: Model) -> tuple[int, int, int, int]:
+    """(1, C, H, W) of a checked request's latents."""
+    scale, width, height = model.latent_scale, int(request.width or 0), int(request.height or 0)
+    return (1, model.latent_channels, height // scale, width // scale)
+
+
+def foreign(trajectory: Trajectory, model: Model) -> bool:
+    """Whether another model made this run, as far as its capsule tells: name, shapes, and the VAE by its preview."""
+    kept, preview = trajectory.capsule, model.preview
+    if (kept["model"], kept["prediction_type"], kept["latent_scale"], trajectory.latents.shape[1]) != (
+        model.name, model.prediction_type, model.latent_scale, model.latent_channels,
+    ):  # fmt: skip
+        return True
+    ours = np.array([*zip(*preview.matrix, strict=True), preview.offset])  # (C + 1, 3)
+    theirs = np.array([*zip(*kept["preview"]["matrix"], strict=True), kept["preview"]["offset"]])
+    return float(np.abs(ours - theirs).max()) > 0.05 * float(np.abs(ours).max())  # devices round differently
+
+
+def check_own(trajectory: Trajectory, model: Model, wish: str) -> None:
+    """Refuses what only the model that made a run can do with it.
+
+    Args:
+        wish: "decoded", "forked": what the run can't be here; it can always be played.
+
+    Raises:
+        RequestError: the run is another model's.
+    """
+    if not foreign(trajectory, model):
+        return
+    name = _show(trajectory.capsule["model"])
+    other = "another model of that name" if trajectory.capsule["model"] == model.name else _show(model.name)
+    raise RequestError(f"This run was made by the model {name}, and here is {other}: it can be played but not {wish}.")
 
 
 def check_latents(field: str, latents: Any, shape: tuple[int, ...]) -> torch.Tensor:

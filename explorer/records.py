@@ -14,6 +14,8 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+FORMAT = 2  # of a capsule and its trace; 1 had a tensor of its own for every field of every Step, and no past
+
 
 class DiffuscopeError(Exception):
     """Something a person did or gave can't be used; the message is one sentence written for them."""
@@ -90,13 +92,27 @@ class Step:
         return next(iter(self.forms.values()), ())
 
 
+class Past(NamedTuple):
+    """What a scheduler was shown at one evaluation: all that it takes to bring a fresh one to where it was."""
+
+    latents: Tensor  # (1, C, H, W), float32, on the CPU
+    model_output: Tensor  # likewise, after guidance
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Trajectory:
-    """A whole run: the Request that made it, its Steps, and the capsule with all that is needed to read it elsewhere."""
+    """A whole run: the Request that made it, its Steps, and the capsule with all that is needed to read it elsewhere.
+
+    A branch also has what came before its first Step and still acts in it, so that it can be branched again, by itself.
+    """
 
     request: Request
     steps: tuple[Step, ...]
     capsule: Mapping[str, Any]  # versions, dtype, device, model, preview, prediction_type, scheduler_config
+    past: tuple[Past, ...] = ()  # the evaluations just before the first Step that its scheduler was shown, in order
+    drawn: int = 0  # noises that its generator had given to injections before the first Step
+    # by index of a Step: its x0, or the last Step's latents, decoded by the model that made the run; (3, h, w), uint8
+    pictures: Mapping[int, Tensor] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
     def latents(self) -> Tensor:

@@ -81,14 +81,9 @@ def schedule(request: Request, config: Mapping[str, Any]) -> Schedule:
     prediction_type = config["prediction_type"]
     if prediction_type in sampler.refuses:
         raise RequestError(f"sampler is {sampler.name!r}, which can't use a model that predicts {prediction_type!r}.")
-    settings: dict[str, Any] = {}
-    if request.spacing is not None:
-        settings["timestep_spacing"] = request.spacing
-    if request.karras is not None and sampler.karras:
-        settings["use_karras_sigmas"] = request.karras
 
     def build(steps: int) -> Any:
-        scheduler = sampler.build(config, **settings)
+        scheduler = sampler.build(config, **settings(request))
         scheduler.set_timesteps(steps)
         return scheduler
 
@@ -108,6 +103,16 @@ def schedule(request: Request, config: Mapping[str, Any]) -> Schedule:
             "x0 = (x_t - sigma * eps) / alpha has no value there."
         )
     return Schedule(sampler, scheduler, timesteps, levels, list(range(len(timesteps))))
+
+
+def settings(request: Request) -> dict[str, Any]:
+    """What a request asks of its scheduler, in diffusers' words."""
+    asked: dict[str, Any] = {}
+    if request.spacing is not None:
+        asked["timestep_spacing"] = request.spacing
+    if request.karras is not None and SAMPLERS[request.sampler].karras:
+        asked["use_karras_sigmas"] = request.karras
+    return asked
 
 
 def plain_config(config: Mapping[str, Any]) -> dict[str, Any]:

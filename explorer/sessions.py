@@ -41,7 +41,7 @@ class Sessions:
 
     def put(self, session: str, run: str, trajectory: Trajectory) -> bool:
         """Keeps a run; False where it alone is larger than a session may hold."""
-        size = nbytes(trajectory.steps)
+        size = whole(trajectory)
         with self._lock:
             self._kept.pop((session, run), None)
             if session in self._closed or size > min(self._session_bytes, self._total_bytes):
@@ -98,6 +98,12 @@ class Sessions:
             if held <= limit:
                 return
             held -= self._kept.pop(key)[1]
+
+
+def whole(trajectory: Trajectory) -> int:
+    """The bytes of a run with all that it brings along; what it shares with another run counts for both."""
+    rest = [*trajectory.pictures.values(), *(tensor for past in trajectory.past for tensor in past)]
+    return nbytes(trajectory.steps) + sum(tensor.nbytes for tensor in rest)
 
 
 def nbytes(steps: Iterable[Step]) -> int:

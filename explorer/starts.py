@@ -1,22 +1,43 @@
-"""Where a run begins when not in noise: at a picture's latents, or at a Step of an earlier run.
+"""Where a run begins when not in noise: at a picture's latents, or at a Step of an earlier run (a branch).
 
-One rule for the noise generator, as in diffusers: seeded, it first draws the noise that a run from the beginning would
-start in, whatever the start, and then what the sampler injects.
+Two rules, each for one thing that a sampler remembers:
+
+The scheduler. On the grid that the origin ran on, a fresh one is shown all that the origin's had been shown, in order:
+the origin's own past, then its Steps before the branch. On another grid it begins at the evaluation of nearest log-SNR,
+and what a multistep sampler remembered is lost.
+
+The noise generator. Seeded, it first draws the noise that a run from the beginning would start in, as in diffusers and
+whatever the start, and then what the sampler injects. A branch with its origin's seed goes on where the origin's
+generator stood at that Step, on any grid, so that no noise comes twice; with another seed it begins anew. How much of
+a noise was kept (noise_scale) or put in (eta) moves neither scheduler nor generator: it is in the recorded latents.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from math import hypot, isclose
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from explorer import limits
-from explorer.diffusion import to_vp
-from explorer.records import Model, Request, RequestError, Trajectory
+from explorer.records import Model, Past, Request, RequestError, Step, Trajectory
 from explorer.schedule import Schedule, plain_config, schedule
 
+DRAWN = 16  # a branch's generator may have made as many noises as this many of the longest runs
 Start = tuple[Tensor, Tensor, int] | tuple[Trajectory, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Branch:
+    """How a run goes on from a Step of another one; known before anything is computed."""
+
+    state: Step  # of the origin, where it leaves
+    exact: bool  # on the origin's grid, with all of its memory
+    k: int  # its first evaluation: the state's own index where exact, else the nearest
+    past: tuple[Past, ...]  # what its scheduler must be shown first
+    drawn: int  # noises that its generator has already given
 
 
 def begin(
@@ -26,6 +47,7 @@ def begin(
 
     Args:
         plan: fresh, of this request.
+        request: checked.
         start: see `explorer.engine.denoise`.
         shape: of the latents.
         generator: after its first draw.
@@ -35,9 +57,47 @@ def begin(
     """
     if isinstance(start, tuple) and len(start) == 3:
         return _picture(plan, start, shape)
-    if isinstance(start, tuple) and len(start) == 2 and isinstance(start[0], Trajectory):
-        return _step(plan, model, request, start[0], start[1], shape, generator)
-    raise RequestError("start must be (latents, noise, k) or (Trajectory, k).")
+    way = branch(plan, model, request, start)
+    latents = limits.check_latents("start latents", way.state.latents, shape)
+    for _ in range(way.drawn):
+        torch.randn(shape, generator=generator)
+    if way.exact:
+        _replay(plan, model, way)
+        return latents, way.k
+    plan.start_at(way.k)
+    return latents * (hypot(*plan.levels[way.k]) / hypot(way.state.alpha, way.state.sigma)), way.k  # VP has length 1
+
+
+def branch(plan: Schedule, model: Model, request: Request, start: Any) -> Branch:
+    """Reads a start (Trajectory, k); the plan stays as it is. What the Branch holds of the origin is a copy.
+
+    Raises:
+        RequestError: the start has the wrong form, shape or place.
+    """
+    if not isinstance(start, tuple) or len(start) != 2 or not isinstance(start[0], Trajectory):
+        raise RequestError("start must be (latents, noise, k) or (Trajectory, k).")
+    origin, shape = start[0], limits.latent_shape(request, model)
+    first, last = origin.steps[0].index, origin.steps[-1]
+    k = limits.whole("start k", start[1], (first, last.index - (last.model_output is None)))
+    state, before = origin.steps[k - first], origin.steps[: k - first]
+    limits.check_latents("start latents", state.latents, shape)
+    drawn = 0
+    if request.seed == origin.request.seed:
+        drawn = origin.drawn + sum(step.z is not None for step in before)
+        most = DRAWN * limits.WORK // (shape[2] * shape[3] * model.latent_scale**2)
+        if drawn > most:
+            raise RequestError(
+                f"start comes after {drawn} noises of seed {request.seed}; the limit is {most}: change the seed."
+            )
+    if not _same_grid(plan, model, request, origin, k):
+        return Branch(state, False, plan.nearest(state.alpha, state.sigma), (), drawn)
+    shown: list[tuple[Any, Any]] = [(past.latents, past.model_output) for past in origin.past]
+    shown += [(step.latents, step.model_output) for step in before]
+    past = tuple(
+        Past(limits.check_latents("start latents", x, shape), limits.check_latents("start model_output", output, shape))
+        for x, output in shown
+    )
+    return Branch(state, True, k, past, drawn)
 
 
 def _picture(plan: Schedule, start: Any, shape: tuple[int, ...]) -> tuple[Tensor, int]:
@@ -49,45 +109,45 @@ def _picture(plan: Schedule, start: Any, shape: tuple[int, ...]) -> tuple[Tensor
     return plan.scheduler.add_noise(latents, noise, plan.timesteps[k].reshape(1)), k
 
 
-def _step(
-    plan: Schedule, model: Model, request: Request, origin: Trajectory, k: Any, shape: tuple[int, ...],
-    generator: torch.Generator,
-) -> tuple[Tensor, int]:  # fmt: skip
-    first = origin.steps[0].index
-    k = limits.whole("start k", k, (first, origin.steps[-1].index - 1))
-    state = origin.steps[k - first]
-    latents = limits.check_latents("start latents", state.latents, shape)
-    if not _same_grid(plan, model, request, origin):
-        k = plan.nearest(state.alpha, state.sigma)
-        plan.start_at(k)
-        alpha, sigma = plan.levels[k]
-        return to_vp(latents, state.alpha, state.sigma) * (alpha**2 + sigma**2) ** 0.5, k
-    if first == 0:
-        _replay(plan, model, request, origin, k, shape, generator)
-    else:
-        plan.start_at(k)
-    return latents, k
-
-
-def _same_grid(plan: Schedule, model: Model, request: Request, origin: Trajectory) -> bool:
+def _same_grid(plan: Schedule, model: Model, request: Request, origin: Trajectory, k: int) -> bool:
     """Whether the origin's recorded outputs mean the same on this plan: same model maths, sampler and levels."""
     keys = ("prediction_type", "scheduler_config")
     ours = {"prediction_type": model.prediction_type, "scheduler_config": plain_config(model.scheduler_config)}
     if any(origin.capsule.get(key) != ours[key] for key in keys) or origin.request.sampler != request.sampler:
         return False
-    other = schedule(origin.request, model.scheduler_config)
-    return other.levels == plan.levels and [float(t) for t in other.timesteps] == [float(t) for t in plan.timesteps]
+    first = origin.steps[0].index
+    try:
+        other = schedule(origin.request, model.scheduler_config)
+        if other.levels != plan.levels or [*map(float, other.timesteps)] != [*map(float, plan.timesteps)]:
+            return False
+        _start_scheduler(other, first - len(origin.past))
+    except RequestError:  # a record that can't have been made here
+        return False
+    return k < other.evaluations and all(
+        isclose(a, b, rel_tol=1e-4, abs_tol=1e-6)
+        for step in origin.steps[: k - first + 1]
+        for a, b in zip(
+            (step.timestep, step.alpha, step.sigma),
+            (float(other.timesteps[step.index]), *other.levels[step.index]),
+            strict=True,
+        )
+    )
 
 
-def _replay(
-    plan: Schedule, model: Model, request: Request, origin: Trajectory, k: int, shape: tuple[int, ...],
-    generator: torch.Generator,
-) -> None:  # fmt: skip
-    """Shows a fresh scheduler the recorded outputs, so that it and the generator are as they were at Step k."""
-    if request.seed != origin.request.seed:  # fresh noise from k on: the old draws must not use up the new generator
-        generator = torch.Generator("cpu").manual_seed(origin.request.seed)
-    for step in origin.steps[:k]:
-        latents = limits.check_latents("start latents", step.latents, shape).to(model.device)
-        output = limits.check_latents("start model_output", step.model_output, shape).to(model.device)
-        plan.scheduler.scale_model_input(latents, plan.timesteps[step.index])
-        plan.take(step.index, output, latents, origin.request.eta, generator)
+def _start_scheduler(plan: Schedule, index: int) -> None:
+    """Makes evaluation `index` the scheduler's first one, as it was for the run at the root of a branch."""
+    if index < 0:
+        raise RequestError(f"start has a past of {-index} evaluations before the first one.")
+    if index > 0:
+        plan.start_at(index)
+
+
+def _replay(plan: Schedule, model: Model, way: Branch) -> None:
+    """Shows a fresh scheduler what the origin's was shown, so that it is as that one was at Step k."""
+    first = way.k - len(way.past)
+    _start_scheduler(plan, first)
+    unused = torch.Generator("cpu")  # some draw at every step; what came out of it is in the next recorded latents
+    for index, (latents, output) in enumerate(way.past, first):
+        latents = latents.to(model.device)
+        plan.scheduler.scale_model_input(latents, plan.timesteps[index])
+        plan.take(index, output.to(model.device), latents, 0.0, unused)

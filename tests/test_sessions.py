@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import torch
 
 from explorer.engine import run
 from explorer.records import Request, Step, Term, Trajectory
-from explorer.sessions import Sessions, nbytes
+from explorer.sessions import Sessions, nbytes, whole
 
 SIZE = 1024  # bytes of one trajectory below
 
@@ -73,6 +74,16 @@ def test_a_tensor_that_is_prediction_and_term_counts_once():
         forms={"x0": (Term(1.0, "x0", x0),)},
     )
     assert nbytes([step]) == 2 * SIZE
+
+
+def test_a_branchs_past_and_pictures_count(tiny_model):
+    origin = run(tiny_model, Request(steps=4))
+    branch = replace(
+        run(tiny_model, Request(steps=4), (origin, 3)), pictures={4: torch.zeros(3, 64, 64, dtype=torch.uint8)}
+    )
+    assert whole(branch) == nbytes(branch.steps) + 3 * 2 * SIZE + 3 * 64 * 64
+    assert not Sessions(session_bytes=whole(branch) - 1).put("ann", "1", branch)
+    assert Sessions(session_bytes=whole(branch)).put("ann", "1", branch)
 
 
 def test_many_threads_keep_the_bound():

@@ -1,13 +1,19 @@
-"""Traces: what is saved comes back, and what is broken is refused in one sentence before it is read."""
+"""Traces: what is saved comes back, a branch with its past and pictures too, and older files are still read."""
 
 import json
-import struct
+from dataclasses import asdict, replace
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from tiny import as_model, tiny_parts
 
-from explorer import Request, run, trace
-from explorer.records import TraceError
+from explorer import Request, limits, run, trace
+from explorer.collecting import pictured
+from explorer.headers import FIELDS, MAX_HEADER, OWN
+from explorer.pictures import to_image
+from explorer.records import FORMAT, RequestError, TraceError
 from explorer.samplers import SAMPLERS
 
 
@@ -23,13 +29,23 @@ def saved(tiny_model, tmp_path):
 def test_round_trip(tiny_model, tmp_path, name):
     trajectory = run(tiny_model, Request(prompt="cat", steps=4, sampler=name, guidance=3.0))
     trace.save(trajectory, tmp_path / "run.safetensors")
-    loaded = trace.load(tmp_path / "run.safetensors")
+    assert_equal(trace.load(tmp_path / "run.safetensors"), trajectory)
+
+
+def assert_equal(loaded, trajectory):
     assert loaded.request == trajectory.request
     assert dict(loaded.capsule) == trajectory.capsule
+    assert loaded.drawn == trajectory.drawn
+    assert len(loaded.past) == len(trajectory.past)
+    for one, other in zip(loaded.past, trajectory.past, strict=True):
+        assert torch.equal(one.latents, other.latents)
+        assert torch.equal(one.model_output, other.model_output)
+    assert [*loaded.pictures] == [*trajectory.pictures]
+    assert all(torch.equal(loaded.pictures[i], trajectory.pictures[i]) for i in trajectory.pictures)
     for ours, theirs in zip(loaded.steps, trajectory.steps, strict=True):
         assert (ours.index, ours.timestep, ours.alpha, ours.sigma) == (
             theirs.index, theirs.timestep, theirs.alpha, theirs.sigma)  # fmt: skip
-        for field in trace.FIELDS:
+        for field in FIELDS:
             a, b = getattr(ours, field), getattr(theirs, field)
             assert a is b is None or torch.equal(a, b)
         assert list(ours.forms) == list(theirs.forms)
@@ -60,124 +76,131 @@ def test_the_capsule_says_where_it_comes_from(saved):
     assert capsule["scheduler_config"]["beta_schedule"] == "scaled_linear"
 
 
-def parts(path):
-    raw = path.read_bytes()
-    length = struct.unpack("<Q", raw[:8])[0]
-    return json.loads(raw[8 : 8 + length]), raw[8 + length :]
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_branch_comes_back_and_branches_again(tiny_model, tmp_path, name):
+    request = Request(prompt="cat", steps=6, sampler=name, seed=3, eta=0.5 if name == "DDIM" else 0.0)
+    whole = run(tiny_model, request)
+    branch = run(tiny_model, request, (run(tiny_model, request, (whole, 2)), 4))
+    assert len(branch.past) == 4
+    trace.save(branch, tmp_path / "branch.safetensors")
+    loaded = trace.load(tmp_path / "branch.safetensors")
+    assert_equal(loaded, branch)
+    assert torch.equal(run(tiny_model, request, (loaded, 5)).latents, whole.latents)
 
 
-def write(path, header, data):
-    text = header if isinstance(header, bytes) else json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    path.write_bytes(struct.pack("<Q", len(text)) + text + data)
+@pytest.mark.parametrize("name", ["UniPC", "PNDM", "Heun"])
+def test_a_stopped_run_comes_back_and_goes_on(tiny_model, tmp_path, name):
+    whole = run(tiny_model, Request(prompt="cat", steps=6, sampler=name))
+    stopped = replace(whole, steps=whole.steps[:4])
+    trace.save(stopped, tmp_path / "stopped.safetensors")
+    loaded = trace.load(tmp_path / "stopped.safetensors")
+    assert_equal(loaded, stopped)
+    assert torch.equal(run(tiny_model, whole.request, (loaded, 3)).latents, whole.latents)
 
 
-def change_record(change):
-    def apply(path):
-        header, data = parts(path)
-        record = json.loads(header["__metadata__"]["diffuscope"])
-        change(record)
-        header["__metadata__"]["diffuscope"] = json.dumps(record)
-        write(path, header, data)
-
-    return apply
-
-
-def change_header(change):
-    def apply(path):
-        header, data = parts(path)
-        change(header)
-        write(path, header, data)
-
-    return apply
+def test_pictures_travel_with_a_run(tiny_model, saved, tmp_path):
+    trajectory = pictured(tiny_model, saved[0], [1, 3])
+    trace.save(trajectory, tmp_path / "run.safetensors")
+    loaded = trace.load(tmp_path / "run.safetensors")
+    assert_equal(loaded, trajectory)
+    for index, latents in ((1, trajectory.steps[1].x0), (3, trajectory.latents)):
+        assert loaded.pictures[index].shape == (3, 64, 64)
+        theirs = to_image(tiny_model.decode(latents))
+        assert to_image(loaded.pictures[index] / 255).tobytes() == theirs.tobytes()
 
 
-def change_data(change):
-    def apply(path):
-        header, data = parts(path)
-        write(path, header, change(bytearray(data)))
-
-    return apply
-
-
-def _without(path, field):
-    header, data = parts(path)
-    record = json.loads(header["__metadata__"]["diffuscope"])
-    for row in record["steps"]:
-        row["fields"] = [name for name in row["fields"] if name != field]
-        row["forms"] = {}
-        row["state"] = []
-    header["__metadata__"]["diffuscope"] = json.dumps(record)
-    write(path, header, data)
+def test_which_pictures(tiny_model, monkeypatch):
+    whole = run(tiny_model, Request(steps=20))
+    assert [*pictured(tiny_model, whole).pictures] == [4, 8, 12, 16, 20]
+    assert [*pictured(tiny_model, whole, []).pictures] == []
+    branch = run(tiny_model, whole.request, (whole, 18))
+    assert [*pictured(tiny_model, branch).pictures] == [18, 19, 20]
+    with pytest.raises(RequestError, match=r"picture is 3; it must be from 18 to 20."):
+        pictured(tiny_model, branch, [3])
+    with pytest.raises(RequestError, match=r"pictures is 17; it must be from 0 to 16."):
+        pictured(tiny_model, whole, range(17))
+    monkeypatch.setattr("explorer.limits.PICTURE", 32)
+    assert pictured(tiny_model, branch).pictures[20].shape == (3, 32, 32)
 
 
-BROKEN = {
-    "empty": lambda p: p.write_bytes(b""),
-    "seven bytes": lambda p: p.write_bytes(b"1234567"),
-    "truncated header": lambda p: p.write_bytes(p.read_bytes()[:100]),
-    "truncated data": lambda p: p.write_bytes(p.read_bytes()[:-4]),
-    "more data": lambda p: p.write_bytes(p.read_bytes() + b"1234"),
-    "huge header": lambda p: p.write_bytes(struct.pack("<Q", 2**62) + p.read_bytes()[8:]),
-    "a PNG": lambda p: p.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(1000)),
-    "not JSON": lambda p: write(p, b"{not json", b""),
-    "deep JSON": lambda p: write(p, b"[" * 100_000, b""),
-    "a list": lambda p: write(p, [1, 2], b""),
-    "no metadata": change_header(lambda h: h.pop("__metadata__")),
-    "other metadata": change_header(lambda h: h.update(__metadata__={"format": "pt"})),
-    "missing tensor": change_header(lambda h: h.pop("0001.x0")),
-    "extra tensor": change_header(lambda h: h.update(extra=h["0001.x0"])),
-    "float16": change_header(lambda h: h["0001.x0"].update(dtype="F16")),
-    "forged shape": change_header(lambda h: h["0001.x0"].update(shape=[1, 4, 8, 9])),
-    "forged shapes": change_header(lambda h: [h[k].update(shape=[1, 4, 10**9, 8]) for k in h if k[0] == "0"]),
-    "negative shape": change_header(lambda h: [h[k].update(shape=[1, -4, -8, 8]) for k in h if k[0] == "0"]),
-    "overlap": change_header(lambda h: h["0001.x0"].update(data_offsets=h["0001.z"]["data_offsets"])),
-    "NaN": change_data(lambda d: struct.pack("<f", float("nan")) + d[4:]),
-    "infinity": change_data(lambda d: d[:-4] + struct.pack("<f", float("inf"))),
-    "no steps": change_record(lambda r: r.update(steps=[])),
-    "steps a number": change_record(lambda r: r.update(steps=3)),
-    "out of order": change_record(lambda r: r["steps"][1].update(index=7)),
-    "NaN alpha": change_record(lambda r: r["steps"][1].update(alpha=float("nan"))),
-    "text for sigma": change_record(lambda r: r["steps"][1].update(sigma="1")),
-    "unknown term": change_record(lambda r: r["steps"][0]["forms"]["x0"].append([1.0, "y"])),
-    "unknown field": change_record(lambda r: r["steps"][0]["fields"].append("secret")),
-    "a level of zeros": change_record(lambda r: r["steps"][1].update(alpha=0, sigma=0)),
-    "negative alpha": change_record(lambda r: r["steps"][1].update(alpha=-1)),
-    "huge integers": change_record(lambda r: r["steps"][1].update(alpha=10**400)),
-    "half an index": change_record(lambda r: [row.update(index=row["index"] + 0.5) for row in r["steps"]]),
-    "negative index": change_record(lambda r: [row.update(index=row["index"] - 7) for row in r["steps"]]),
-    "float offsets": change_header(
-        lambda h: h["0001.x0"].update(data_offsets=[float(n) for n in h["0001.x0"]["data_offsets"]])
-    ),
-    "more rows than steps": change_record(lambda r: r["request"].update(steps=1, guidance=1.0)),
-    "another size": change_record(lambda r: r["request"].update(width=128)),
-    "another format": change_record(lambda r: r["capsule"].update(format=99)),
-    "no model": change_record(lambda r: r["capsule"].pop("model")),
-    "no x0": lambda p: _without(p, "x0"),
-    "no format": change_record(lambda r: r["capsule"].pop("format")),
-    "bad request": change_record(lambda r: r["request"].update(steps=10**9)),
-    "odd request": change_record(lambda r: r["request"].update(shell="rm")),
-    "no request": change_record(lambda r: r.pop("request")),
-    "no preview": change_record(lambda r: r["capsule"].pop("preview")),
-    "preview of three channels": change_record(lambda r: r["capsule"]["preview"].update(matrix=[[1, 2, 3]] * 3)),
-    "preview NaN": change_record(lambda r: r["capsule"]["preview"].update(offset=[0, 0, float("nan")])),
-}
+def first_format(trajectory, path):
+    """Writes a run as the first format did: an entry for each tensor, no past, no pictures."""
+    tensors, rows = {}, []
+    for i, step in enumerate(trajectory.steps):
+        own = [name for name in FIELDS if getattr(step, name) is not None]
+        state = {t.name: t.tensor for terms in step.forms.values() for t in terms if t.name not in OWN}
+        tensors |= {f"{i:04d}.{name}": getattr(step, name).clone() for name in own}
+        tensors |= {f"{i:04d}.state.{name}": tensor.clone() for name, tensor in state.items()}
+        forms = {form: [[t.coefficient, t.name] for t in terms] for form, terms in step.forms.items()}
+        plain = {name: getattr(step, name) for name in ("index", "timestep", "alpha", "sigma")}
+        rows.append(plain | {"fields": own, "state": list(state), "forms": forms})
+    record = {"request": asdict(trajectory.request), "capsule": dict(trajectory.capsule), "steps": rows}
+    save_file(tensors, path, {"diffuscope": json.dumps(record)})
 
 
-@pytest.mark.parametrize("how", BROKEN)
-def test_broken_files(saved, how):
-    _, path = saved
-    BROKEN[how](path)
-    with pytest.raises(TraceError) as refusal:
-        trace.load(path)
-    message = str(refusal.value)
-    assert "\n" not in message
-    assert str(path.parent) not in message
-    assert message.endswith(".")
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_the_first_format_is_still_read(tiny_model, tmp_path, name):
+    trajectory = run(tiny_model, Request(prompt="cat", steps=4, sampler=name, guidance=3.0))
+    trajectory = replace(trajectory, capsule=trajectory.capsule | {"format": 1})
+    first_format(trajectory, tmp_path / "old.safetensors")
+    loaded = trace.load(tmp_path / "old.safetensors")
+    assert_equal(loaded, trajectory)
+    assert torch.equal(run(tiny_model, loaded.request, (loaded, 2)).latents, trajectory.latents)
+    trace.save(loaded, tmp_path / "new.safetensors")
+    assert_equal(
+        trace.load(tmp_path / "new.safetensors"), replace(trajectory, capsule=trajectory.capsule | {"format": FORMAT})
+    )
+
+
+def test_other_tools_read_it(saved):
+    trajectory, path = saved
+    tensors = load_file(path)
+    assert torch.equal(tensors["x0"], torch.cat([step.x0 for step in trajectory.steps[:-1]]))
+    assert tensors["latents"].shape == (4, 4, 8, 8)
+    with safe_open(path, "pt") as file:
+        assert json.loads(file.metadata()["diffuscope"])["request"]["prompt"] == "cat, ünïcödé"
+
+
+def test_the_longest_run_fits(tmp_path):
+    """1999 evaluations, each with a guidance of its own, and prompts of the widest characters."""
+    model = as_model(tiny_parts())
+    request = Request(
+        prompt="𝓪" * 5000, negative_prompt='"' * 5000, steps=4, sampler="Heun", guidance=(1 / 3,) * 7, width=32, height=32
+    )
+    short = run(model, request)
+    steps = tuple(replace(short.steps[1 + i % 5], index=i) for i in range(1999))
+    steps = (*steps, replace(short.steps[-1], index=1999))
+    whole = replace(short, steps=steps, request=replace(short.request, steps=1000, guidance=(1 / 3,) * 1999))
+    trace.save(whole, tmp_path / "long.safetensors")
+    raw = (tmp_path / "long.safetensors").read_bytes()
+    assert 600_000 < int.from_bytes(raw[:8], "little") < MAX_HEADER
+    assert len(trace.load(tmp_path / "long.safetensors").steps) == 2000
+    many = replace(whole, steps=tuple(replace(step, forms=dict.fromkeys("abcdefgh", step.terms)) for step in steps))
+    with pytest.raises(TraceError, match=r"too many steps and settings to be kept as a trace; take fewer steps."):
+        trace.save(many, tmp_path / "longer.safetensors")
+
+
+def test_a_run_belongs_to_the_model_that_made_it(tiny_model, saved):
+    loaded = trace.load(saved[1])
+    limits.check_own(loaded, tiny_model, "forked")
+    assert not limits.foreign(loaded, tiny_model)
+    other = as_model(tiny_parts(), name="owner/other")
+    with pytest.raises(RequestError) as refusal:
+        limits.check_own(loaded, other, "decoded")
+    assert str(refusal.value) == (
+        "This run was made by the model 'tiny', and here is 'owner/other': it can be played but not decoded."
+    )
+    namesake = replace(loaded, capsule={**loaded.capsule, "preview": {"matrix": [[0.0] * 4] * 3, "offset": [0.0] * 3}})
+    with pytest.raises(
+        RequestError, match=r"'tiny', and here is another model of that name: it can be played but not forked."
+    ):
+        limits.check_own(namesake, tiny_model, "forked")
+    assert limits.foreign(loaded, as_model(tiny_parts("v_prediction")))
 
 
 def test_a_run_that_is_not_finite_is_not_saved(saved, tmp_path):
     saved[0].steps[1].x0[0, 0, 0, 0] = float("nan")
-    with pytest.raises(TraceError, match=r"'0001.x0' has numbers that are not finite"):
+    with pytest.raises(TraceError, match=r"The run's 'x0' of step 1 has numbers that are not finite"):
         trace.save(saved[0], tmp_path / "bad.safetensors")
 
 

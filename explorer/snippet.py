@@ -1,0 +1,144 @@
+"""A run as a short Python script for diffusers alone, whose final latents are the run's own, bit for bit.
+
+Its scheduler is read off the run's row of SAMPLERS. Runs that diffusers' pipeline can't express are refused by name.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from inspect import signature
+from typing import Any
+
+import torch
+
+from explorer import limits
+from explorer.models import EMBEDDED
+from explorer.records import Model, Request, RequestError, Trajectory
+from explorer.samplers import SAMPLERS
+from explorer.schedule import schedule, settings
+
+SCRIPT = """\
+# {exactness}
+# {versions}
+import torch
+from diffusers import {scheduler}, StableDiffusionPipeline
+from safetensors.torch import save_file
+
+pipe = StableDiffusionPipeline.from_pretrained({source}, dtype=torch.float32){remark}
+pipe.scheduler = {scheduler}.from_config({options})
+latents = pipe({call}).images
+save_file({{"latents": latents}}, "latents.safetensors")
+
+with torch.inference_mode():
+    decoded = pipe.vae.decode(latents / pipe.vae.config.scaling_factor).sample
+pipe.image_processor.postprocess(decoded)[0].save("picture.png")
+"""
+
+
+def snippet(run: Request | Trajectory, model: Model) -> str:
+    """The script of a run; it writes latents.safetensors and picture.png where it is started.
+
+    Args:
+        run: a Request is taken to begin in noise; a Trajectory must have begun in its seed's.
+        model: the one that made or would make the run; a model from a folder is named by the folder's last part.
+
+    Raises:
+        RequestError: a value is outside its limit, or one that diffusers alone can't express; it is named.
+    """
+    request = limits.check(run.request if isinstance(run, Trajectory) else run, model)
+    plan = schedule(request, model.scheduler_config)
+    if isinstance(run, Trajectory):
+        limits.check_own(run, model, "copied as a script")
+        _from_noise(run, limits.latent_shape(request, model), float(plan.scheduler.init_noise_sigma))
+    source, remark = _source(model)
+    plain = model.device.type == "cpu" and model.dtype == torch.float32
+    half = f"{str(model.dtype).removeprefix('torch.')} on {model.device.type}"
+    return SCRIPT.format(
+        exactness="The same run with diffusers alone, in float32 on the CPU: "
+        + ("its latents are equal to the last bit." if plain else f"here it was {half}, so they are equal up to rounding."),
+        versions=", ".join(f"{name} {version(name)}" for name in ("torch", "diffusers", "transformers")),
+        scheduler=type(plan.scheduler).__name__,
+        source=source,
+        remark=remark,
+        options=_lines("pipe.scheduler.config", _options(request, model, plan.scheduler.config)),
+        call=_lines(_literal(request.prompt), _call(request, model)),
+    )
+
+
+def _from_noise(run: Trajectory, shape: tuple[int, ...], sigma: float) -> None:
+    first, seed = run.steps[0], run.request.seed
+    noise = torch.randn(shape, generator=torch.Generator("cpu").manual_seed(seed)) * sigma
+    if first.index != 0 or not torch.equal(first.latents, noise):
+        raise RequestError(f"start is step {first.index}, not in the noise of seed {seed}; diffusers alone begins in that.")
+
+
+def _source(model: Model) -> tuple[str, str]:
+    """What from_pretrained takes, as a literal, and a remark on it."""
+    if model.name == EMBEDDED.name:
+        return _literal("/".join(EMBEDDED.parts[-3:])), "  # from the repository's root"
+    return _literal(model.name), "" if "/" in model.name else "  # the path of the model's folder"
+
+
+def _options(request: Request, model: Model, config: Any) -> dict[str, str]:
+    """The settings that make the pipeline's own scheduler config this run's; what it has anyway is left out."""
+    row = SAMPLERS[request.sampler]
+    try:
+        anyway = row.scheduler.from_config(dict(model.scheduler_config)).config
+    except (ValueError, NotImplementedError):  # only this row's own settings make the config one of this scheduler
+        anyway = {}
+    asked = {**row.fixed, **settings(request)}
+    names = [name for name in asked if anyway.get(name, ...) != config.get(name)]
+    # what the model family sets for latents, whatever the file says, which the script's reader may not have seen
+    takes = signature(row.scheduler.__init__).parameters
+    names += [name for name in ("steps_offset", "clip_sample", "thresholding") if name in takes and name not in names]
+    return {name: _literal(config[name]) for name in names}
+
+
+def _call(request: Request, model: Model) -> dict[str, str]:
+    """The pipeline's arguments, as literals."""
+    guidance = _guidance(request)
+    drawing = SAMPLERS[request.sampler].stochastic == "always" or request.eta > 0
+    if request.noise_scale < 1 and drawing:
+        raise RequestError(f"noise_scale is {request.noise_scale:g}; diffusers alone injects all of the noise, 1.")
+    call: dict[str, Any] = {}
+    if guidance != 1 and request.negative_prompt:
+        call["negative_prompt"] = request.negative_prompt
+    call |= {"num_inference_steps": request.steps, "guidance_scale": guidance}
+    if guidance != 1 and request.guidance_rescale > 0:
+        call["guidance_rescale"] = request.guidance_rescale
+    if request.eta > 0:
+        call["eta"] = request.eta
+    for side, default in zip(("width", "height"), model.default_size, strict=True):
+        value = getattr(request, side)
+        if value % 8:
+            raise RequestError(f"{side} is {value}; diffusers alone takes multiples of 8.")
+        if value != default:
+            call[side] = value
+    literals = {name: _literal(value) for name, value in call.items()}
+    return literals | {"generator": f'torch.Generator("cpu").manual_seed({request.seed})', "output_type": '"latent"'}
+
+
+def _guidance(request: Request) -> float:
+    guidance = request.guidance
+    if isinstance(guidance, tuple):
+        if len(set(guidance)) > 1:
+            raise RequestError(
+                f"guidance goes from {min(guidance):g} to {max(guidance):g} on the way; diffusers alone takes one value."
+            )
+        guidance = guidance[0]
+    if guidance < 1:
+        raise RequestError(f"guidance is {guidance:g}; below 1 diffusers alone leaves the unconditional prediction out.")
+    return guidance
+
+
+def _literal(value: Any) -> str:
+    """As Python writes it, texts in double quotes where that needs no backslash more."""
+    text = repr(value)
+    return f'"{text[1:-1]}"' if isinstance(value, str) and text[0] == "'" and '"' not in text else text
+
+
+def _lines(first: str, named: dict[str, str]) -> str:
+    """Arguments of a call, one line each where there are several."""
+    if not named:
+        return first
+    return "\n" + "".join(f"    {line},\n" for line in (first, *(f"{name}={value}" for name, value in named.items())))

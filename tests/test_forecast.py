@@ -1,0 +1,104 @@
+"""What a branch is said to do is what it does."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from tiny import as_model, tiny_parts
+
+from explorer import Request, run
+from explorer.forecast import forecast
+from explorer.records import RequestError
+from explorer.samplers import SAMPLERS
+
+
+@pytest.fixture(scope="module")
+def whole(tiny_model):
+    return run(tiny_model, Request(prompt="cat", steps=8, sampler="DDPM", seed=3))
+
+
+@pytest.mark.parametrize("to", SAMPLERS)
+@pytest.mark.parametrize("name", ["DDPM", "PNDM", "Heun"])
+def test_it_says_where_a_branch_begins_and_ends(counted, tiny_model, name, to):
+    origin = run(tiny_model, Request(prompt="cat", steps=6, sampler=name))
+    request = Request(prompt="cat", steps=6, sampler=to)
+    told = forecast(counted, request, (origin, 3))
+    assert counted.rows == []  # nothing was run
+    branch = run(tiny_model, request, (origin, 3))
+    assert (told.first, told.last) == (branch.steps[0].index, branch.steps[-1].index)
+    assert told.exact == (name == to)
+    if told.exact:
+        assert torch.equal(branch.latents, origin.latents)
+        assert told.sentence.startswith("Steps 0 to 2 are replayed exactly, and nothing is changed that matters: the rest")
+    else:
+        assert told.sentence.startswith(f"From {name} to {to}: the state of step 3 (t = ")
+        assert f"goes on at step {told.first} of {told.last}" in told.sentence
+        crossing = SAMPLERS[name].space != SAMPLERS[to].space
+        assert (f"from {SAMPLERS[name].space} to {SAMPLERS[to].space}" in told.sentence) == crossing
+        assert ("without memory" in told.sentence) == SAMPLERS[to].multistep
+    assert told.sentence.endswith(".")
+    assert len(told.sentence) < 250
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"prompt": "star"}, "from step 4 on only what you changed makes a difference: prompt."),
+        ({"seed": 5}, "makes a difference: fresh noise of seed 5."),
+        ({"guidance": 7.0, "noise_scale": 0.5, "prompt": "x"}, "makes a difference: prompt, guidance and noise scale."),
+        ({"negative_prompt": "red"}, "makes a difference: negative prompt."),
+        ({"spacing": "leading"}, "nothing is changed that matters"),  # the model's own
+        ({"steps": 9}, "From 8 steps to 9: the state of step 4 (t = 376, log-SNR −0.15) goes on at step 5 of 9"),
+        ({"spacing": "trailing"}, "On another spacing of the steps: "),
+    ],
+)
+def test_what_is_changed_is_named(tiny_model, whole, change, words):
+    request = replace(whole.request, **change)
+    told = forecast(tiny_model, request, (whole, 4))
+    assert words in told.sentence
+    same = torch.equal(run(tiny_model, request, (whole, 4)).latents, whole.latents)
+    assert same == ("nothing is changed" in told.sentence)
+
+
+def test_what_makes_no_difference_is_not_named(tiny_model):
+    request = Request(prompt="cat", steps=6, seed=3, guidance=(4.0, 4.0, 4.0, 1.0, 1.0, 1.0))
+    whole = run(tiny_model, request)
+    change = {"seed": 9, "negative_prompt": "x", "guidance_rescale": 0.5, "noise_scale": 0.5, "guidance": 1.0}
+    other = replace(request, **change)  # eta is 0, and from 3 on guidance was 1 already
+    assert "nothing is changed that matters" in forecast(tiny_model, other, (whole, 3)).sentence
+    assert torch.equal(run(tiny_model, other, (whole, 3)).latents, whole.latents)
+    told = forecast(tiny_model, replace(other, eta=0.5), (whole, 3))
+    assert told.sentence.endswith("makes a difference: eta, fresh noise of seed 9 and noise scale.")
+
+
+def test_the_beginning_and_one_step(tiny_model, whole):
+    told = forecast(tiny_model, whole.request, (whole, 0))
+    assert told.sentence.startswith("The branch begins in the very state of step 0, and nothing")
+    assert forecast(tiny_model, whole.request, (whole, 1)).sentence.startswith("Step 0 is replayed exactly, and")
+
+
+def test_a_branch_of_a_branch(tiny_model):
+    request = Request(prompt="cat", steps=8, sampler="PNDM")
+    picture = torch.zeros(1, 4, 8, 8)
+    begun = run(tiny_model, request, (picture, torch.ones(1, 4, 8, 8), 3))
+    branch = run(tiny_model, request, (begun, 5))
+    told = forecast(tiny_model, request, (branch, 6))
+    again = run(tiny_model, request, (branch, 6))
+    assert told.exact
+    assert (told.first, told.last) == (6, again.steps[-1].index) == (6, 10)  # it warms up where it began
+    assert told.sentence.startswith("Steps 3 to 5 are replayed exactly")
+
+
+def test_another_grid_of_the_same_settings(tiny_model, whole):
+    foreign = run(as_model(tiny_parts(beta_end=0.02)), whole.request)
+    sentence = forecast(tiny_model, whole.request, (foreign, 3)).sentence
+    assert sentence.startswith("Not replayed, since the run's grid is not this model's: the state of step 3")
+
+
+def test_refusals_are_those_of_the_run(tiny_model, whole):
+    with pytest.raises(RequestError, match=r"start k is 8; it must be from 0 to 7."):
+        forecast(tiny_model, whole.request, (whole, 8))
+    with pytest.raises(RequestError, match=r"steps is 0"):
+        forecast(tiny_model, Request(steps=0), (whole, 3))
+    with pytest.raises(RequestError, match=r"start must be"):
+        forecast(tiny_model, whole.request, (3, whole))
