@@ -1,0 +1,158 @@
+"""Pictures that people bring: the odd ones are converted with a word, the bad ones refused in one sentence."""
+
+import io
+import struct
+import time
+import tracemalloc
+import zlib
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from explorer.intake import bring
+from explorer.records import RequestError
+
+SIZE = (64, 64)
+GRADIENT = np.linspace(0, 255, 96 * 64 * 3).reshape(64, 96, 3).astype(np.uint8)
+
+
+def saved(image: Image.Image, kind: str, **options) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def png_header(width: int, height: int, data: bytes = b"") -> bytes:
+    """A PNG whose header promises a size, whatever its data."""
+
+    def chunk(name: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "TIFF"])
+def test_common_formats(kind):
+    brought = bring(saved(Image.fromarray(GRADIENT), kind), SIZE)
+    assert brought.picture.shape == (1, 3, 64, 64)
+    assert brought.original == (96, 64)
+    assert brought.notes == ("cropped from 96×64 to 64×64",)
+    expected = torch.from_numpy(GRADIENT[:, 16:80]).permute(2, 0, 1)[None] / 255
+    torch.testing.assert_close(brought.picture, expected, rtol=0, atol=0 if kind in ("PNG", "BMP", "TIFF") else 0.1)
+
+
+def test_a_picture_of_the_right_size_is_left_as_it_is():
+    assert bring(saved(Image.new("RGB", SIZE, "red"), "PNG"), SIZE).notes == ()
+
+
+def test_scaling_is_said():
+    assert bring(saved(Image.new("RGB", (200, 200), "red"), "PNG"), SIZE).notes == ("reduced to 64×64",)
+    assert bring(saved(Image.new("RGB", (20, 20), "red"), "PNG"), SIZE).notes == ("enlarged to 64×64",)
+
+
+def test_alpha_lies_on_white():
+    half = Image.new("RGBA", SIZE, (255, 0, 0, 0))
+    half.paste((0, 0, 255, 255), (0, 0, 32, 64))
+    brought = bring(saved(half, "PNG"), SIZE)
+    assert brought.notes == ("laid on white where it was transparent",)
+    assert brought.picture[0, :, 0, 0].tolist() == [0, 0, 1]
+    assert brought.picture[0, :, 0, 63].tolist() == [1, 1, 1]
+
+
+def test_a_palette_with_alpha_lies_on_white():
+    palette = Image.new("P", SIZE, 0)
+    palette.putpalette([255, 0, 0, 0, 255, 0])
+    palette.paste(1, (0, 0, 32, 64))
+    brought = bring(saved(palette, "PNG", transparency=0), SIZE)
+    assert "laid on white where it was transparent" in brought.notes
+    assert brought.picture[0, :, 0, 0].tolist() == [0, 1, 0]
+    assert brought.picture[0, :, 0, 63].tolist() == [1, 1, 1]
+
+
+def test_opaque_alpha_needs_no_word():
+    assert bring(saved(Image.new("RGBA", SIZE, "blue"), "PNG"), SIZE).notes == ()
+
+
+def test_cmyk():
+    brought = bring(saved(Image.new("CMYK", SIZE, (0, 255, 255, 0)), "JPEG", quality=100), SIZE)
+    assert brought.notes == ("converted from CMYK",)
+    torch.testing.assert_close(brought.picture[0, :, 5, 5], torch.tensor([1.0, 0, 0]), rtol=0, atol=0.05)
+
+
+def test_16_bit_is_scaled_and_not_cut():
+    deep = Image.fromarray(np.full((64, 64), 32768, np.uint16))
+    brought = bring(saved(deep, "PNG"), SIZE)
+    assert brought.notes == ("scaled from 16 bit",)
+    torch.testing.assert_close(brought.picture, torch.full((1, 3, 64, 64), 0.5), rtol=0, atol=0.003)
+
+
+@pytest.mark.parametrize(("orientation", "corner"), [(3, (63, 63)), (6, (0, 63)), (8, (63, 0))])
+def test_exif_turns_it(orientation, corner):
+    image = Image.new("RGB", SIZE, "black")
+    image.paste("white", (0, 0, 8, 8))  # at the stored top left
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    brought = bring(saved(image, "JPEG", exif=exif, quality=100), SIZE)
+    assert brought.notes == ("turned as its EXIF says",)
+    row, column = corner
+    assert brought.picture[0, :, row, column].mean() > 0.9
+    assert brought.picture[0, :, 0, 0].mean() < 0.1
+
+
+def test_of_an_animation_the_first_frame():
+    frames = [Image.new("RGB", SIZE, colour) for colour in ("red", "green", "blue")]
+    for kind in ("GIF", "WEBP"):
+        brought = bring(saved(frames[0], kind, save_all=True, append_images=frames[1:]), SIZE)
+        assert brought.notes == ("the first of 3 frames",)
+        assert brought.picture[0, 0].mean() > 0.9
+
+
+def test_gray_and_bilevel():
+    assert bring(saved(Image.new("L", SIZE, 128), "PNG"), SIZE).picture.mean().item() == pytest.approx(128 / 255)
+    assert bring(saved(Image.new("1", SIZE, 1), "PNG"), SIZE).picture.mean().item() == 1
+
+
+WHOLE = saved(Image.fromarray(GRADIENT).resize((300, 300)), "PNG")
+BAD = {
+    "zero bytes": (b"", "no bytes"),
+    "truncated PNG": (WHOLE[: len(WHOLE) // 2], "broken or cut short"),
+    "truncated JPEG": (saved(Image.fromarray(GRADIENT).resize((300, 300)), "JPEG")[:900], "broken or cut short"),
+    "text": (b"hello, I am no picture at all" * 20, "not a picture; give PNG"),
+    "noise": (bytes(range(256)) * 40, "not a picture"),
+    "magic only": (b"\x89PNG\r\n\x1a\n", "not a picture"),
+    "60000 x 60000": (png_header(60_000, 60_000), "over 100 million pixels"),
+    "EPS": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "an EPS drawing; give PNG"),
+    "SVG": (b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>', "an SVG drawing"),
+    "PDF": (b"%PDF-1.4 ...", "a PDF"),
+    "12000 x 12000": (png_header(12_000, 12_000, zlib.compress(b"\0" * 12_000_000)), "12000 pixels wide"),
+    "6000 x 8000": (png_header(6_000, 8_000, zlib.compress(b"\0" * 1_000_000)), "48 million; the limit is 32."),
+    "20000 x 1": (saved(Image.new("RGB", (20_000, 1)), "PNG"), "20000 pixels wide"),
+    "1 x 1": (saved(Image.new("RGB", (1, 1)), "PNG"), "1 pixels wide; it must be from 8 to 8192."),
+    "100 x 7": (saved(Image.new("RGB", (100, 7)), "PNG"), "7 pixels high"),
+    "a promise of pixels": (png_header(64, 64, b""), "broken or cut short"),
+    "broken GIF": (saved(Image.new("P", SIZE), "GIF")[:30], "broken"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_pictures_are_one_sentence_at_once(name):
+    data, message = BAD[name]
+    tracemalloc.start()
+    start = time.process_time()
+    with pytest.raises(RequestError) as caught:
+        bring(data, SIZE)
+    spent, peak = time.process_time() - start, tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert "/" not in str(caught.value)
+    assert spent < 0.5
+    assert peak < 50e6
+
+
+def test_too_many_bytes():
+    with pytest.raises(RequestError, match="21 MB; the limit is 20 MB"):
+        bring(b"\0" * 21_000_000, SIZE)
