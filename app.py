@@ -9,6 +9,8 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,11 +25,16 @@ if TYPE_CHECKING:
 
 ASSETS = Path(__file__).parent / "assets"
 TRUE = {"1", "true", "yes", "on"}
+MCP = "gradio[mcp]"  # what the flag --mcp needs; not among the requirements of the page itself
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the app until it is interrupted; 2 where it can't start, with one sentence on stderr."""
     arguments = parser().parse_args(argv)
+    if arguments.mcp and find_spec("mcp") is None:
+        return _refuse(f'--mcp needs a package that is not installed; install it with: pip install "{MCP}".')
+    with suppress(ImportError):  # on ZeroGPU it stands in for CUDA here, and must come before torch
+        import spaces  # noqa: F401
     from explorer import load_model  # after the arguments: --help should not wait for torch
     from explorer.records import SourceError
 
@@ -35,7 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         model = load_model(arguments.model, device=arguments.device)
         page = create_app(model)
         where = {"server_name": arguments.host, "server_port": arguments.port, "share": arguments.share}
-        _, local, public = page.launch(**where, **launch_options(), quiet=True, prevent_thread_lock=True)
+        options = {**launch_options(), "mcp_server": arguments.mcp}
+        _, local, public = page.launch(**where, **options, quiet=True, prevent_thread_lock=True)
     except SourceError as error:
         return _refuse(str(error))
     except OSError as error:  # gradio's word for a taken port
@@ -50,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     """The command line, with the environment as its defaults."""
     environment = {
-        name: os.environ.get(f"DIFFUSCOPE_{name.upper()}") for name in ("model", "device", "host", "port", "share")
+        name: os.environ.get(f"DIFFUSCOPE_{name.upper()}") for name in ("model", "device", "host", "port", "share", "mcp")
     }
     result = argparse.ArgumentParser(prog="app.py", description="Diffuscope: watch noise become a picture.")
     result.add_argument(
@@ -72,6 +80,12 @@ def parser() -> argparse.ArgumentParser:
         default=(environment["share"] or "").lower() in TRUE,
         help="make a public link through Gradio's tunnel",
     )
+    result.add_argument(
+        "--mcp",
+        action=argparse.BooleanOptionalAction,
+        default=(environment["mcp"] or "").lower() in TRUE,
+        help=f"offer the runs as tools to MCP clients, at /gradio_api/mcp/; needs {MCP}",
+    )
     return result
 
 
@@ -84,13 +98,14 @@ def create_app(model: Model) -> gr.Blocks:
 
 def launch_options() -> dict[str, Any]:
     """What every launch of the page needs: its look, and nothing open that the page does not use."""
-    from explorer.player import CSS, compare
+    from explorer.player import CSS, compare, forward
+    from explorer.tabs import forward_form
     from explorer.tabs.theme import theme
     from explorer.tabs.traces import LARGEST
 
     return {
         "theme": theme(),
-        "css_paths": [ASSETS / "theme.css", CSS, compare.CSS],
+        "css_paths": [ASSETS / "theme.css", CSS, compare.CSS, forward.CSS, forward_form.CSS],
         "favicon_path": ASSETS / "favicon.png",
         "footer_links": [],
         "ssr_mode": False,

@@ -10,7 +10,8 @@ from dataclasses import asdict, fields
 from pathlib import Path
 
 from explorer import load_model, trace
-from explorer.engine import capsule, denoise
+from explorer.collecting import capsule
+from explorer.engine import denoise
 from explorer.limits import SPACINGS, check
 from explorer.pictures import save_png
 from explorer.records import DiffuscopeError, Request, Trajectory

@@ -17,9 +17,14 @@ from explorer.records import FORMAT, Model, Past, Request, Step, Trajectory
 from explorer.schedule import plain_config, schedule
 from explorer.starts import Start, branch
 
+LIBRARIES = ("torch", "diffusers", "transformers")
+
 
 def collect(model: Model, request: Request, steps: Iterable[Step], start: Start | None = None) -> Trajectory:
     """The Trajectory of the Steps that `denoise(model, request, start)` gives, whole or stopped on the way.
+
+    One row of `denoise_batch` can be collected too; made beside others, it equals a run by itself up to rounding only,
+    and so do its branches.
 
     With a start (Trajectory, k) it keeps, as copies, what it needs of that run to be branched again without it.
 
@@ -30,8 +35,8 @@ def collect(model: Model, request: Request, steps: Iterable[Step], start: Start 
     past: tuple[Past, ...] = ()
     drawn = 0
     if isinstance(start, tuple) and len(start) == 2:
-        way = branch(schedule(request, model.scheduler_config), model, request, start)
-        past, drawn = way.past, way.drawn
+        fork = branch(schedule(request, model.scheduler_config), model, request, start)
+        past, drawn = fork.past, fork.drawn
     return Trajectory(request=request, steps=tuple(steps), capsule=capsule(model), past=past, drawn=drawn)
 
 
@@ -41,7 +46,11 @@ def pictured(model: Model, trajectory: Trajectory, indices: Iterable[int] | None
     Args:
         model: the one that made the run.
         indices: of Steps of the run, at most `limits.PICTURES`; None takes the last one and four on the way.
+
+    Raises:
+        RequestError: a picture of a Step that isn't there, too many, or a run without Steps.
     """
+    limits.check_steps("run", trajectory)
     steps = {step.index: step for step in trajectory.steps}
     if indices is None:
         first, last = trajectory.steps[0].index, trajectory.steps[-1].index
@@ -55,16 +64,34 @@ def capsule(model: Model) -> dict[str, Any]:
     """What a reader elsewhere needs to understand a run of this model, in plain values."""
     return {
         "format": FORMAT,
-        "versions": {name: version(name) for name in ("torch", "diffusers", "transformers")}
-        | {"python": platform.python_version()},
+        **made(model),
         "model": model.name,
-        "device": str(model.device),
-        "dtype": str(model.dtype).removeprefix("torch."),
+        "weights": model.weights,
         "prediction_type": model.prediction_type,
         "latent_scale": model.latent_scale,
         "preview": {"matrix": [list(row) for row in model.preview.matrix], "offset": list(model.preview.offset)},
         "scheduler_config": plain_config(model.scheduler_config),
     }
+
+
+def made(model: Model) -> dict[str, Any]:
+    """The part of a capsule that decides how numbers are rounded."""
+    return {
+        "versions": {name: version(name) for name in LIBRARIES} | {"python": platform.python_version()},
+        "device": str(model.device),
+        "dtype": str(model.dtype).removeprefix("torch."),
+    }
+
+
+def alike(trajectory: Trajectory, model: Model) -> bool:
+    """Whether a run was made as this model would make it now: on such a device, in its dtype, with these versions.
+
+    Only then can it be repeated to the last bit; another machine, of which a capsule tells nothing, may still round
+    otherwise.
+    """
+    then, now = trajectory.capsule, made(model)
+    versions = [tuple(part.get("versions", {}).get(name) for name in LIBRARIES) for part in (then, now)]
+    return versions[0] == versions[1] and all(then.get(key) == now[key] for key in ("device", "dtype"))
 
 
 def _seen(step: Step) -> Tensor:

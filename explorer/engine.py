@@ -16,14 +16,14 @@ import torch
 from torch import Tensor
 
 from explorer import diffusion, limits
-from explorer.collecting import capsule, collect
+from explorer.collecting import collect
 from explorer.outbox import Outbox, Parcel
 from explorer.records import Conditioning, Model, Request, Step, Trajectory
 from explorer.schedule import Schedule, schedule
 from explorer.starts import Start, begin
 from explorer.transitions import Forms, Now
 
-__all__ = ["capsule", "collect", "denoise", "denoise_batch", "run"]
+__all__ = ["denoise", "denoise_batch", "run"]
 
 
 def denoise(model: Model, request: Request, start: Start | None = None) -> Iterator[Step]:
@@ -36,9 +36,10 @@ def denoise(model: Model, request: Request, start: Start | None = None) -> Itera
             (1, C, H, W), noised by the scheduler with `noise` of the same shape. (trajectory, k) goes on from that
             run's Step k: on the same grid of the same model all recorded outputs up to k, those of its own past
             included, are replayed through a fresh scheduler, so that with nothing changed the rest is bit-identical,
-            in a branch of a branch too; otherwise its latents are rescaled and begin, with no memory, at the
-            evaluation of nearest log-SNR. With the trajectory's seed the noise goes on where its generator stood at
-            k; another seed begins anew there. `explorer.forecast` says beforehand which of these it will be.
+            in a branch of a branch too (on the device and with the versions that made it); otherwise, and where a
+            trace lost that past, its latents are rescaled and begin, with no memory, at the evaluation of nearest
+            log-SNR. With the trajectory's seed the noise goes on where its generator stood at k; another seed
+            begins anew there. `explorer.forecast` says beforehand which of these it will be.
             A scheduler that starts after evaluation 0 gives PNDM one evaluation more: it warms up where it begins.
 
     Returns:

@@ -9,24 +9,22 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from explorer import limits
+from explorer import limits, rows
 from explorer.records import FORMAT, DiffuscopeError, Request, TraceError
-from explorer.samplers import SAMPLERS
+from explorer.rows import finite, whole
 
 KEY = "diffuscope"  # of the metadata
 MAX_HEADER = 2**20  # bytes; a run of 1999 evaluations takes some 620 KB
 MAX_PARTS = 60_000  # lists and objects in it; each costs 20 times its two letters, and the longest run has a third
 MAX_FILE = 2**30  # bytes
-FIELDS = ("latents", "model_output", "eps_uncond", "eps_cond", "eps", "x0", "z")
-OWN = {"x_t": "latents", "eps": "eps", "x0": "x0", "z": "z"}  # terms whose tensor is a field of the Step
-NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,15}")  # of a form, or of a scheduler's state
+CHANNELS = (1, 64)
+GRID = (1, 10**6)  # training timesteps
 CAPSULE = {
     "format",
     "versions",
@@ -38,7 +36,7 @@ CAPSULE = {
     "preview",
     "scheduler_config",
 }
-ROW = {"index", "timestep", "alpha", "sigma", "fields", "state", "forms"}
+PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
 
 Place = tuple[int, int]  # from one byte of the data to another
 
@@ -51,7 +49,7 @@ class Header:
     capsule: Mapping[str, Any]
     rows: list[dict[str, Any]]  # one per Step, as `explorer.trace.save` wrote it
     drawn: int
-    past: int  # evaluations of the past
+    past: int | None  # evaluations of the past; None where it is not known
     pictures: list[int]  # indices of Steps
     shape: tuple[int, ...]  # of every tensor, (1, C, H, W)
     picture: tuple[int, ...]  # shape of each picture, (3, h, w)
@@ -86,7 +84,14 @@ def read(path: Path) -> Header:
 def _parse(text: str) -> Any:
     if text.count("[") + text.count("{") > MAX_PARTS:
         raise TraceError("The trace's header has more parts than a run can have.")
-    return json.loads(text)
+    return json.loads(text, object_pairs_hook=_once)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        raise TraceError("The trace's header says something twice.")
+    return made
 
 
 def _checked(entries: dict[str, Any], record: dict[str, Any], begin: int, size: int) -> Header:
@@ -96,46 +101,62 @@ def _checked(entries: dict[str, Any], record: dict[str, Any], begin: int, size: 
     known = {"request", "capsule", "steps"} | ({"past", "drawn", "pictures"} if version > 1 else set())
     if set(record) != known:
         raise TraceError("The trace's record has not the parts of its format.")
-    channels = _capsule(record["capsule"])
-    rows, scale = record["steps"], record["capsule"]["latent_scale"]
+    channels, grid = _capsule(record["capsule"])
+    steps, scale = record["steps"], record["capsule"]["latent_scale"]
     request = _request(record["request"], scale)
-    _rows(rows, SAMPLERS[request.sampler].evaluations(request.steps))
-    past, drawn, pictures = (record[key] for key in ("past", "drawn", "pictures")) if version > 1 else (0, 0, [])
-    first, last = rows[0]["index"], rows[-1]["index"]
-    if not _whole(past, 0, first) or not _whole(drawn, 0, limits.WORK):
-        raise TraceError(f"The trace's past must be of 0 to {first} evaluations, and its noises a number.")
-    if len(pictures) > limits.PICTURES or pictures != sorted({i for i in pictures if _whole(i, first, last)}):
+    rows.check(steps, request, grid)
+    width, height = int(request.width or 0), int(request.height or 0)
+    first, last = steps[0]["index"], steps[-1]["index"]
+    past, drawn, pictures = (record[key] for key in ("past", "drawn", "pictures")) if version > 1 else (None, 0, [])
+    past = 0 if version == 1 and first == 0 else past
+    if not whole(past, 0, first) and not (past is None and first > 0):
+        raise TraceError(f"The trace's past must be of 0 to {first} evaluations.")
+    if not whole(drawn, 0, limits.noises(width, height)):
+        raise TraceError(f"The trace's noises before it must be 0 to {limits.noises(width, height)}.")
+    if len(pictures) > limits.PICTURES or pictures != sorted({i for i in pictures if whole(i, first, last)}):
         raise TraceError(f"The trace's pictures must be of up to {limits.PICTURES} of its steps, in order.")
-    shape = (1, channels, int(request.height or 0) // scale, int(request.width or 0) // scale)
-    names = [(i, name) for i, row in enumerate(rows) for name in _names(row)]
-    names += [(i, f"past.{name}") for name in ("latents", "model_output") for i in range(past)]
+    shape = (1, channels, height // scale, width // scale)
+    names = [(i, name) for i, row in enumerate(steps) for name in rows.names(row)]
+    names += [(i, f"past.{name}") for name in ("latents", "model_output") for i in range(past or 0)]
     names += [(i, "pictures") for i in range(len(pictures))]
     shapes = _entries(entries, size - begin)
     places = _stacked(entries, shapes, names, shape) if version > 1 else _scattered(entries, shapes, names, shape)
     picture = tuple(shapes["pictures"][1:]) if pictures else ()
-    return Header(request, record["capsule"], rows, drawn, past, pictures, shape, picture, begin, places)
+    return Header(request, record["capsule"], steps, drawn, past, pictures, shape, picture, begin, places)
 
 
-def _capsule(capsule: Mapping[str, Any]) -> int:
-    """The number of latent channels, after a look at every part of the capsule."""
-    words = [capsule["model"], capsule["device"], capsule["dtype"], capsule["prediction_type"]]
+def _capsule(capsule: Mapping[str, Any]) -> tuple[int, int]:
+    """The number of latent channels and of training timesteps, after a look at every part of the capsule."""
+    if set(capsule) - {"weights"} != CAPSULE:  # older ones have no checksum of their weights
+        raise TraceError("The trace's capsule has not the parts of its format.")
+    words = [capsule["model"], capsule["device"], capsule["dtype"], capsule.get("weights", "")]
     words += [*capsule["versions"], *capsule["versions"].values()]
-    if not all(isinstance(word, str) and len(word) <= 200 for word in words) or len(words) > 20:
+    if not all(isinstance(word, str) and len(word) <= 200 and word.isprintable() for word in words) or len(words) > 20:
         raise TraceError("The trace does not say in plain words which model and versions made it.")
     limits.whole("latent_scale", capsule["latent_scale"], (1, 64))
     matrix, offset = capsule["preview"]["matrix"], capsule["preview"]["offset"]
     channels = len(matrix[0])
-    if [len(row) for row in (*matrix, offset)] != [channels] * 3 + [3] or not 1 <= channels <= 64:
+    if [len(row) for row in (*matrix, offset)] != [channels] * 3 + [3] or not whole(channels, *CHANNELS):
         raise TraceError("The trace's preview matrix has not 3 rows of one length, or its offset has not 3 numbers.")
-    if not all(_finite(value) for row in (*matrix, offset) for value in row):
+    if not all(finite(value) for row in (*matrix, offset) for value in row):
         raise TraceError("The trace's preview matrix has something that is not a finite number.")
-    plain = (str, int, float, type(None))  # bool is an int
-    for value in capsule["scheduler_config"].values():
-        if not all(isinstance(part, plain) for part in (value if isinstance(value, list) else [value])):
+    config, kind = capsule["scheduler_config"], capsule["prediction_type"]
+    if kind not in PREDICTION_TYPES or config.get("prediction_type") != kind:
+        raise TraceError(
+            f"The trace's prediction_type must be one of {', '.join(PREDICTION_TYPES)}, and its scheduler's too."
+        )
+    for key, value in config.items():
+        parts = value if isinstance(value, list) else [value]
+        if not key.isprintable() or not all(_plain(part) for part in parts):
             raise TraceError("The trace's scheduler config has something that is not a plain value.")
-    if set(capsule) != CAPSULE:
-        raise TraceError("The trace's capsule has not the parts of its format.")
-    return channels
+    grid = config.get("num_train_timesteps", 1000)
+    if not whole(grid, *GRID):
+        raise TraceError(f"The trace's num_train_timesteps must be a whole number from {GRID[0]} to {GRID[1]}.")
+    return channels, grid
+
+
+def _plain(value: Any) -> bool:
+    return value is None or isinstance(value, bool) or finite(value) or (isinstance(value, str) and value.isprintable())
 
 
 def _request(plain: Mapping[str, Any], scale: int) -> Request:
@@ -153,40 +174,13 @@ def _request(plain: Mapping[str, Any], scale: int) -> Request:
         raise TraceError(f"The trace's request can't be used: {error}") from None
 
 
-def _rows(rows: Any, evaluations: int) -> None:
-    """Each row must be whole and in order."""
-    if not isinstance(rows, list) or not 2 <= len(rows) <= evaluations + 2:  # PNDM can begin with one more
-        raise TraceError(f"The trace should have up to {evaluations + 1} steps, and at least 2.")
-    first = rows[0]["index"]
-    for i, row in enumerate(rows):
-        numbers = [row["timestep"], row["alpha"], row["sigma"]]
-        numbers += [coefficient for terms in row["forms"].values() for coefficient, _ in terms]
-        level = all(_finite(n) for n in numbers) and row["alpha"] >= 0 <= row["sigma"] and row["alpha"] + row["sigma"] > 0
-        if not level or not _whole(first, 0, evaluations) or row["index"] != first + i or type(row["index"]) is not int:
-            raise TraceError(f"The trace's step {i} is out of order, or has a level that can't be.")
-        own, state, used = row["fields"], row["state"], {name for terms in row["forms"].values() for _, name in terms}
-        known = {name for name, field in OWN.items() if field in own} | set(state)
-        whole = {"latents", "model_output", "eps", "x0"} if i < len(rows) - 1 or len(own) > 1 else {"latents"}
-        if not whole <= set(own) or not set(own) <= set(FIELDS) or not used <= known:
-            raise TraceError(f"The trace's step {i} speaks of tensors that it has not.")
-        names = [*state, *row["forms"]]
-        tidy = all(isinstance(part, list) and len(set(part)) == len(part) for part in (own, state))
-        if set(row) != ROW or not tidy or set(state) & set(OWN) or not all(NAME.fullmatch(name) for name in names):
-            raise TraceError(f"The trace's step {i} has not the right form.")
-
-
-def _names(row: Mapping[str, Any]) -> list[str]:
-    """Names of a row's tensors."""
-    return [*row["fields"], *(f"state.{name}" for name in row["state"])]
-
-
 def _entries(entries: Mapping[str, Any], size: int) -> dict[str, list[int]]:
     """The shape of every tensor, after a look at each entry: together they are all of the data, without gap or overlap."""
     for entry in entries.values():
         if set(entry) != {"dtype", "shape", "data_offsets"} or entry["dtype"] not in ("F32", "U8"):
             raise TraceError("The trace's tensors must be float32, its pictures uint8, and nothing else.")
         numbers = [*entry["shape"], *entry["data_offsets"]]
-        if len(numbers) > 6 or 0 in entry["shape"] or not all(_whole(n, 0, MAX_FILE) for n in numbers):
+        if len(numbers) > 6 or not all(whole(n, 0, MAX_FILE) for n in numbers):
             raise TraceError("The trace's tensors have shapes or places that can't be.")
     end = 0
     for entry in sorted(entries.values(), key=lambda entry: entry["data_offsets"][0]):
@@ -205,9 +199,12 @@ def _stacked(
     counts = Counter(name for _, name in names)
     _same(entries, counts)
     for name, count in counts.items():
-        one = [3, *shapes[name][2:]] if name == "pictures" else [*shape[1:]]
-        kind, small = "U8" if name == "pictures" else "F32", name != "pictures" or max(one) <= limits.PICTURE
-        if shapes[name] != [count, *one] or len(one) != 3 or not small or entries[name]["dtype"] != kind:
+        if name == "pictures":
+            one, kind = [3, *shapes[name][2:]], "U8"
+            fits = len(one) == 3 and all(1 <= side <= limits.PICTURE for side in one)
+        else:
+            one, kind, fits = [*shape[1:]], "F32", True
+        if shapes[name] != [count, *one] or not fits or entries[name]["dtype"] != kind:
             raise TraceError(
                 f"The trace's tensor {name!r} should be {count} of its kind, of the size that its request says."
             )
@@ -237,11 +234,3 @@ def _same(entries: Mapping[str, Any], names: Iterable[str]) -> None:
         raise TraceError(
             f"The trace should have {len(wanted)} tensors with certain names; it has {len(entries)}, or others."
         )
-
-
-def _finite(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e30
-
-
-def _whole(value: Any, least: int, most: int) -> bool:
-    return type(value) is int and least <= value <= most

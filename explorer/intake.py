@@ -6,12 +6,14 @@ What was done to it (turned, cropped, flattened …) is said in words; what can'
 from __future__ import annotations
 
 import io
+import struct
 import warnings
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from explorer.records import RequestError
@@ -21,6 +23,15 @@ SIDES = (8, 8192)  # pixels
 AREA = 32_000_000  # pixels, decoded about 100 MB
 BYTES = 20_000_000
 ORIENTATION = 0x0112  # EXIF
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
+BROKEN = (  # what Pillow raises on broken files
+    OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, KeyError, OverflowError, struct.error, zlib.error,
+    Image.DecompressionBombError,
+)  # fmt: skip
 DEEP = ("I;16", "I;16B", "I;16L", "I", "F")  # modes of more than 8 bits
 
 
@@ -33,8 +44,14 @@ class Brought:
     original: tuple[int, int]  # width, height in pixels
 
 
-def bring(data: bytes, size: tuple[int, int]) -> Brought:
+def bring(data: bytes, size: tuple[int, int], most: int | None = None) -> Brought:
     """Reads a picture file and fits it to (width, height): centred crop, then Lanczos.
+
+    Args:
+        data: the file.
+        size: what the model takes, in pixels.
+        most: where the picture is larger than `size` it stays so, up to this many pixels on its longer side; never
+            smaller than `size`.
 
     Raises:
         RequestError: it is no picture, of another format, broken, too small or too large.
@@ -48,8 +65,8 @@ def bring(data: bytes, size: tuple[int, int]) -> Brought:
         image = _open(data)
         _check_size(*image.size)
         try:
-            return _fit(image, size)
-        except (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError) as error:
+            return _fit(image, size, most)
+        except BROKEN as error:
             raise RequestError("The picture is broken or cut short; save it again and give the new file.") from error
 
 
@@ -63,7 +80,7 @@ def _open(data: bytes) -> Image.Image:
         raise RequestError(f"The picture is {kind}; {wanted}" if kind else f"The file is not a picture; {wanted}") from None
     except Image.DecompressionBombError:  # Pillow's own limit, far above this one
         raise RequestError(f"The picture has over 100 million pixels; the limit is {AREA / 1e6:.0f}.") from None
-    except (OSError, ValueError, SyntaxError, EOFError, TypeError) as error:
+    except BROKEN as error:
         raise RequestError("The picture's header is broken; save it again and give the new file.") from error
 
 
@@ -92,19 +109,24 @@ def _check_size(width: int, height: int) -> None:
         )
 
 
-def _fit(image: Image.Image, size: tuple[int, int]) -> Brought:
+def _fit(image: Image.Image, size: tuple[int, int], most: int | None) -> Brought:
     notes: list[str] = []
     frames = getattr(image, "n_frames", 1)
     if frames > 1 and image.format != "MPO":
         notes.append(f"the first of {frames} frames")
-    turned = image.getexif().get(ORIENTATION, 1)
-    image.load()
+    said = _orientation(image)
+    image.load()  # of a TIFF it turns the picture itself
+    left = _orientation(image)
     image = _plain(image, notes)
-    if turned in range(2, 9):
-        image = ImageOps.exif_transpose(image)
+    if left in TURNS:
+        image = image.transpose(TURNS[left])
+    if said in TURNS:
         notes.append("turned as its EXIF says")
     original = image.size
     cropped = _crop(original, size)
+    if most is not None:
+        scale = max(1.0, min((cropped[2] - cropped[0]) / size[0], most / max(size)))
+        size = (round(size[0] * scale), round(size[1] * scale))
     if cropped != (0, 0, *original):
         notes.append(f"cropped from {original[0]}×{original[1]} to {cropped[2] - cropped[0]}×{cropped[3] - cropped[1]}")
     if (cropped[2] - cropped[0], cropped[3] - cropped[1]) != size:
@@ -116,7 +138,6 @@ def _fit(image: Image.Image, size: tuple[int, int]) -> Brought:
 
 def _plain(image: Image.Image, notes: list[str]) -> Image.Image:
     """Eight-bit RGB on white."""
-    exif = image.getexif()
     if image.mode in DEEP:
         notes.append("scaled from 16 bit" if image.mode != "F" else "scaled from floating point")
         values = np.asarray(image, np.float64)
@@ -124,7 +145,7 @@ def _plain(image: Image.Image, notes: list[str]) -> Image.Image:
         image = Image.fromarray((np.nan_to_num(values) / full * 255).clip(0, 255).round().astype(np.uint8))
     if image.has_transparency_data:
         layer = image.convert("RGBA")
-        if layer.getextrema()[3][0] < 255:  # type: ignore[index]
+        if np.asarray(layer)[..., 3].min() < 255:
             notes.append("laid on white where it was transparent")
         page = Image.new("RGBA", layer.size, "white")
         page.alpha_composite(layer)
@@ -134,8 +155,16 @@ def _plain(image: Image.Image, notes: list[str]) -> Image.Image:
         image = image.convert("RGB")
     elif image.mode != "RGB":
         image = image.convert("RGB")
-    image.info["exif"] = exif.tobytes() if exif else b""
     return image
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF's word on it; 1 where it has none that can be read."""
+    try:
+        value = image.getexif().get(ORIENTATION, 1)
+    except BROKEN:
+        return 1
+    return value if isinstance(value, int) else 1
 
 
 def _crop(original: tuple[int, int], size: tuple[int, int]) -> tuple[int, int, int, int]:

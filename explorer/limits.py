@@ -27,6 +27,7 @@ PICTURES = 16  # decoded pictures in a trace
 PICTURE = 512  # pixels along each of their sides
 SPACINGS = ("leading", "linspace", "trailing")
 WORK = 2**26  # steps * pixels * batch: 256 steps at 512x512, 4096 at 128x128
+NOISES = 4  # a branch's generator may have made as many as this many of the longest runs, so that it is soon there again
 
 
 def check(request: Request, model: Model, batch: int = 1) -> Request:
@@ -107,11 +108,21 @@ def latent_shape(request: Request, model: Model) -> tuple[int, int, int, int]:
 
 
 def foreign(trajectory: Trajectory, model: Model) -> bool:
-    """Whether another model made this run, as far as its capsule tells: name, shapes, and the VAE by its preview."""
+    """Whether another model made this run, as far as its capsule tells.
+
+    Told by name and shapes, the VAE by its preview, the rest by the checksum of its weights where both are of one dtype.
+
+    Raises:
+        RequestError: the run has no Steps, or not all between two.
+    """
+    check_steps("run", trajectory)
     kept, preview = trajectory.capsule, model.preview
-    if (kept["model"], kept["prediction_type"], kept["latent_scale"], trajectory.latents.shape[1]) != (
-        model.name, model.prediction_type, model.latent_scale, model.latent_channels,
-    ):  # fmt: skip
+    if [kept.get(key) for key in ("model", "prediction_type", "latent_scale")] != [
+        model.name, model.prediction_type, model.latent_scale,
+    ] or trajectory.latents.shape[1] != model.latent_channels:  # fmt: skip
+        return True
+    same_dtype = kept.get("dtype") == str(model.dtype).removeprefix("torch.")  # else rounded otherwise
+    if same_dtype and kept.get("weights", model.weights) != model.weights:  # older traces have none
         return True
     ours = np.array([*zip(*preview.matrix, strict=True), preview.offset])  # (C + 1, 3)
     theirs = np.array([*zip(*kept["preview"]["matrix"], strict=True), kept["preview"]["offset"]])
@@ -132,6 +143,24 @@ def check_own(trajectory: Trajectory, model: Model, wish: str) -> None:
     name = _show(trajectory.capsule["model"])
     other = "another model of that name" if trajectory.capsule["model"] == model.name else _show(model.name)
     raise RequestError(f"This run was made by the model {name}, and here is {other}: it can be played but not {wish}.")
+
+
+def check_steps(field: str, trajectory: Trajectory) -> None:
+    """Refuses a run that has no Steps, or not all between two.
+
+    Raises:
+        RequestError: says where one is missing.
+    """
+    if not trajectory.steps:
+        raise RequestError(f"{field} has no steps; at least one is needed.")
+    for i, step in enumerate(trajectory.steps, trajectory.steps[0].index):
+        if step.index != i:
+            raise RequestError(f"{field} has step {step.index} where {i} should be; its steps must be in a row.")
+
+
+def noises(width: int, height: int) -> int:
+    """How many noises a generator may have given before a branch of this size, in pixels, begins."""
+    return NOISES * min(2 * STEPS[1], WORK // (width * height))
 
 
 def check_latents(field: str, latents: Any, shape: tuple[int, ...]) -> torch.Tensor:

@@ -18,12 +18,13 @@ from torch import Tensor
 
 from explorer.records import RequestError
 
-Values = NDArray[np.float64]
+Values = NDArray[np.floating[Any]]  # float64
 GRID = 1000  # timesteps that schedules are defined on
 T_RANGE = (10, GRID)
 KNOTS = (2, 12)
 DB_RANGE = (-60.0, 60.0)  # of a drawn log-SNR
 BETA_RANGE = (1e-6, 0.999)
+LEAST = 1e-12  # of a drawn ᾱ
 STAGES = ((15.0, "none"), (0.0, "little"), (-15.0, "moderate"), (-math.inf, "heavy"))  # noise, by the SNR in dB above which
 ZERO_SNR_DB = -50.0  # a terminal SNR below this can't be told from zero in 8 bits
 
@@ -91,8 +92,13 @@ def alphas_cumprod(name: str, steps: int, *, rescaled: bool = True) -> Values:
 def of_config(config: Mapping[str, Any], steps: int) -> Values:
     """The same of a model's own scheduler config, whatever its kind of betas."""
     check_steps(steps)
-    values = DDPMScheduler.from_config(config).alphas_cumprod.double().numpy()
+    values = own(config)
     return subsequence(values, min(steps, len(values)))
+
+
+def own(config: Mapping[str, Any]) -> Values:
+    """ᾱ of every timestep that a model with this scheduler config was trained on."""
+    return DDPMScheduler.from_config(config).alphas_cumprod.double().numpy()
 
 
 def drawn(kind: str, knots: Sequence[tuple[float, float]], steps: int) -> Values:
@@ -119,8 +125,8 @@ def drawn(kind: str, knots: Sequence[tuple[float, float]], steps: int) -> Values
         if not low <= value <= high:
             raise RequestError(f"Knot {number} has a {kind} of {value:g}; it must be from {low:g} to {high:g}.")
     line = np.interp(np.arange(1, GRID + 1) / GRID, places, values)
-    if kind == "beta":
-        return subsequence(np.cumprod(1 - line), steps)
+    if kind == "beta":  # large betas leave nothing: ᾱ stays above zero and goes on falling
+        return subsequence(np.maximum(np.cumprod(1 - line), LEAST * 0.999 ** np.arange(GRID)), steps)
     if (np.diff(values) >= 0).any():
         number = int(np.argmax(np.diff(values) >= 0)) + 2
         raise RequestError(
@@ -153,8 +159,8 @@ def snr_db(alpha_bar: Values | float, variance: float = 1.0) -> Any:
 def match(values: Values, variance: float, other: Values, other_variance: float) -> NDArray[np.int64]:
     """For every state of one row, the state (0-based) of another whose measured SNR is nearest."""
     mine, theirs = snr_db(values, variance), snr_db(other, other_variance)
-    finite = np.nan_to_num(np.abs(mine[:, None] - theirs[None]), nan=0.0, posinf=np.inf)
-    return finite.argmin(axis=1)
+    far = 1e3  # dB: no noise, or nothing else
+    return np.abs(mine.clip(-far, far)[:, None] - theirs.clip(-far, far)[None]).argmin(axis=1)
 
 
 def stage(db: float) -> str:

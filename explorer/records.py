@@ -108,8 +108,10 @@ class Trajectory:
 
     request: Request
     steps: tuple[Step, ...]
-    capsule: Mapping[str, Any]  # versions, dtype, device, model, preview, prediction_type, scheduler_config
-    past: tuple[Past, ...] = ()  # the evaluations just before the first Step that its scheduler was shown, in order
+    capsule: Mapping[str, Any]  # versions, dtype, device, model, weights, preview, prediction_type, scheduler_config
+    # the evaluations just before the first Step that its scheduler was shown, in order, where it remembers them;
+    # None: not known, since a trace of the first format left them out
+    past: tuple[Past, ...] | None = ()
     drawn: int = 0  # noises that its generator had given to injections before the first Step
     # by index of a Step: its x0, or the last Step's latents, decoded by the model that made the run; (3, h, w), uint8
     pictures: Mapping[int, Tensor] = field(default_factory=lambda: MappingProxyType({}))
@@ -170,6 +172,7 @@ class Model(Protocol):
     name: str
     device: torch.device
     dtype: torch.dtype
+    weights: str  # a checksum, at this dtype, of some of all that decides a prediction
     prediction_type: str  # "epsilon", "v_prediction" or "sample"
     latent_channels: int
     latent_scale: int  # pixels per latent cell along each side

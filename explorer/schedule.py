@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,16 @@ class Schedule:
     @property
     def evaluations(self) -> int:
         return len(self.timesteps)
+
+    @property
+    def remembers(self) -> bool:
+        """Whether its scheduler must have been shown earlier evaluations: a multistep one, or Heun at its second look."""
+        return self.sampler.multistep or self.sampler.name == "Heun"
+
+    def draws(self, k: int, eta: float) -> bool:
+        """Whether any noise is drawn from evaluation k on."""
+        rest = range(k, self.evaluations)
+        return any(self.sampler.draws(self.scheduler, i, self.timesteps[i], eta) for i in rest)
 
     def in_order(self, values: Sequence[float]) -> tuple[float, ...]:
         """One value per evaluation of a run from the beginning → one per evaluation of this run."""
@@ -91,6 +102,13 @@ def schedule(request: Request, config: Mapping[str, Any]) -> Schedule:
         scheduler = build(request.steps)
     except (ValueError, NotImplementedError, IndexError, ZeroDivisionError) as error:
         raise RequestError(f"sampler is {sampler.name!r}, which diffusers refuses here: {_sentence(error)}") from error
+    takes = signature(sampler.scheduler.__init__).parameters  # a config keeps what its scheduler knows nothing of
+    variance = scheduler.config.get("variance_type") if "variance_type" in takes else None
+    if variance in ("learned", "learned_range"):
+        raise RequestError(
+            f"sampler is {sampler.name!r}, which can't run here: the model's variance_type is {variance!r}, "
+            "and this project takes no predicted variance."
+        )
     if fault := _fault(sampler, scheduler, request.steps):
         fitting = next((n for n in _around(request.steps, sampler) if not _fault(sampler, build(n), n)), None)
         hint = f"; take {fitting}." if fitting else "; take fewer."

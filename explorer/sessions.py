@@ -8,7 +8,7 @@ stays longer, so that the run can be made again. Run ids are random tokens, and 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from threading import Lock
 
 from torch import Tensor
@@ -33,6 +33,7 @@ class Sessions:
         self._kept: OrderedDict[tuple[str, str], tuple[Trajectory, int]] = OrderedDict()
         self._closed: OrderedDict[str, None] = OrderedDict()  # a run may end after its page was closed
         self._requests: OrderedDict[str, tuple[str, Request]] = OrderedDict()
+        self._others: list[Callable[[str], None]] = []
         self._lock = Lock()
 
     def holds(self, step: Step, n: int) -> bool:
@@ -40,11 +41,11 @@ class Sessions:
         return n * nbytes([step]) <= min(self._session_bytes, self._total_bytes)
 
     def put(self, session: str, run: str, trajectory: Trajectory) -> bool:
-        """Keeps a run; False where it alone is larger than a session may hold."""
-        size = whole(trajectory)
+        """Keeps a run; False where it alone is larger than a session may hold, and for a client that has no session."""
+        size = held(trajectory)
         with self._lock:
             self._kept.pop((session, run), None)
-            if session in self._closed or size > min(self._session_bytes, self._total_bytes):
+            if not session or session in self._closed or size > min(self._session_bytes, self._total_bytes):
                 return False
             self._kept[session, run] = trajectory, size
             self._evict(self._session_bytes, session)
@@ -79,8 +80,19 @@ class Sessions:
         with self._lock:
             return self._requests.get(run, (None, None))[1]
 
+    def open(self, session: str) -> None:
+        """Has what a session makes from now on kept again: a page whose connection broke goes on under the same name."""
+        with self._lock:
+            self._closed.pop(session, None)
+
+    def on_drop(self, forget: Callable[[str], None]) -> None:
+        """Has something else that is kept for sessions forget them when they end."""
+        self._others.append(forget)
+
     def drop(self, session: str) -> None:
         """Forgets all runs of a session, those too that end after this."""
+        for forget in self._others:
+            forget(session)
         with self._lock:
             self._closed[session] = None
             while len(self._closed) > REQUESTS:
@@ -100,9 +112,9 @@ class Sessions:
             held -= self._kept.pop(key)[1]
 
 
-def whole(trajectory: Trajectory) -> int:
+def held(trajectory: Trajectory) -> int:
     """The bytes of a run with all that it brings along; what it shares with another run counts for both."""
-    rest = [*trajectory.pictures.values(), *(tensor for past in trajectory.past for tensor in past)]
+    rest = [*trajectory.pictures.values(), *(tensor for past in trajectory.past or () for tensor in past)]
     return nbytes(trajectory.steps) + sum(tensor.nbytes for tensor in rest)
 
 

@@ -5,26 +5,27 @@ Its scheduler is read off the run's row of SAMPLERS. Runs that diffusers' pipeli
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from inspect import signature
 from typing import Any
 
 import torch
 
 from explorer import limits
+from explorer.collecting import LIBRARIES, alike, made
 from explorer.models import EMBEDDED
 from explorer.records import Model, Request, RequestError, Trajectory
 from explorer.samplers import SAMPLERS
-from explorer.schedule import schedule, settings
+from explorer.schedule import Schedule, schedule, settings
 
 SCRIPT = """\
 # {exactness}
 # {versions}
+# It writes latents.safetensors and picture.png where it is started, over older ones of these names.
 import torch
 from diffusers import {scheduler}, StableDiffusionPipeline
 from safetensors.torch import save_file
 
-pipe = StableDiffusionPipeline.from_pretrained({source}, dtype=torch.float32){remark}
+pipe = StableDiffusionPipeline.from_pretrained({source}, dtype=torch.float32, use_safetensors=True){remark}
 pipe.scheduler = {scheduler}.from_config({options})
 latents = pipe({call}).images
 save_file({{"latents": latents}}, "latents.safetensors")
@@ -36,10 +37,12 @@ pipe.image_processor.postprocess(decoded)[0].save("picture.png")
 
 
 def snippet(run: Request | Trajectory, model: Model) -> str:
-    """The script of a run; it writes latents.safetensors and picture.png where it is started.
+    """The script of a run; it writes latents.safetensors and picture.png where it is started, over older ones.
+
+    The claim in its first line is of a run by itself: one row of a batch is equal up to rounding.
 
     Args:
-        run: a Request is taken to begin in noise; a Trajectory must have begun in its seed's.
+        run: a Request is taken to begin in noise; a Trajectory must have begun in its seed's, and be whole.
         model: the one that made or would make the run; a model from a folder is named by the folder's last part.
 
     Raises:
@@ -51,32 +54,46 @@ def snippet(run: Request | Trajectory, model: Model) -> str:
         limits.check_own(run, model, "copied as a script")
         _from_noise(run, limits.latent_shape(request, model), float(plan.scheduler.init_noise_sigma))
     source, remark = _source(model)
-    plain = model.device.type == "cpu" and model.dtype == torch.float32
-    half = f"{str(model.dtype).removeprefix('torch.')} on {model.device.type}"
+    exactness, versions = _made(run, model)
     return SCRIPT.format(
-        exactness="The same run with diffusers alone, in float32 on the CPU: "
-        + ("its latents are equal to the last bit." if plain else f"here it was {half}, so they are equal up to rounding."),
-        versions=", ".join(f"{name} {version(name)}" for name in ("torch", "diffusers", "transformers")),
+        exactness=f"The same run with diffusers alone, in float32 on the CPU: {exactness}",
+        versions=", ".join(f"{name} {number}" for name, number in versions.items()),
         scheduler=type(plan.scheduler).__name__,
         source=source,
         remark=remark,
         options=_lines("pipe.scheduler.config", _options(request, model, plan.scheduler.config)),
-        call=_lines(_literal(request.prompt), _call(request, model)),
+        call=_lines(_literal(request.prompt), _call(request, model, plan)),
     )
 
 
 def _from_noise(run: Trajectory, shape: tuple[int, ...], sigma: float) -> None:
-    first, seed = run.steps[0], run.request.seed
+    first, last, seed = run.steps[0], run.steps[-1], run.request.seed
+    if last.model_output is not None:
+        raise RequestError(f"The run was stopped at step {last.index}, before its end; diffusers alone runs to the end.")
     noise = torch.randn(shape, generator=torch.Generator("cpu").manual_seed(seed)) * sigma
     if first.index != 0 or not torch.equal(first.latents, noise):
         raise RequestError(f"start is step {first.index}, not in the noise of seed {seed}; diffusers alone begins in that.")
 
 
+def _made(run: Request | Trajectory, model: Model) -> tuple[str, dict[str, str]]:
+    """How equal the script's latents will be, and the versions that make them so."""
+    how = run.capsule if isinstance(run, Trajectory) else made(model)
+    versions = {name: how["versions"].get(name, "?") for name in LIBRARIES}
+    if (how["device"], how["dtype"]) != ("cpu", "float32"):
+        return f"the app runs in {how['dtype']} on {how['device']}, so latents are equal up to rounding.", versions
+    if isinstance(run, Trajectory) and not alike(run, model):
+        return "with these versions, which made the run elsewhere, its latents are equal up to rounding.", versions
+    return "on this machine, with these versions, its latents are equal to the last bit.", versions
+
+
 def _source(model: Model) -> tuple[str, str]:
     """What from_pretrained takes, as a literal, and a remark on it."""
-    if model.name == EMBEDDED.name:
+    if model.name == EMBEDDED.name:  # a folder elsewhere of this name is not called so, see explorer.models
         return _literal("/".join(EMBEDDED.parts[-3:])), "  # from the repository's root"
-    return _literal(model.name), "" if "/" in model.name else "  # the path of the model's folder"
+    if "/" in model.name and not model.name.startswith("./"):
+        return _literal(model.name), ""
+    folder = "./" + model.name.removeprefix("./")  # else diffusers looks for such an id on the Hub
+    return _literal(folder), "  # the path of the model's folder"
 
 
 def _options(request: Request, model: Model, config: Any) -> dict[str, str]:
@@ -94,11 +111,10 @@ def _options(request: Request, model: Model, config: Any) -> dict[str, str]:
     return {name: _literal(config[name]) for name in names}
 
 
-def _call(request: Request, model: Model) -> dict[str, str]:
+def _call(request: Request, model: Model, plan: Schedule) -> dict[str, str]:
     """The pipeline's arguments, as literals."""
     guidance = _guidance(request)
-    drawing = SAMPLERS[request.sampler].stochastic == "always" or request.eta > 0
-    if request.noise_scale < 1 and drawing:
+    if request.noise_scale < 1 and plan.draws(0, request.eta):
         raise RequestError(f"noise_scale is {request.noise_scale:g}; diffusers alone injects all of the noise, 1.")
     call: dict[str, Any] = {}
     if guidance != 1 and request.negative_prompt:

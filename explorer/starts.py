@@ -2,14 +2,16 @@
 
 Two rules, each for one thing that a sampler remembers:
 
-The scheduler. On the grid that the origin ran on, a fresh one is shown all that the origin's had been shown, in order:
-the origin's own past, then its Steps before the branch. On another grid it begins at the evaluation of nearest log-SNR,
-and what a multistep sampler remembered is lost.
+The scheduler. On the grid that the origin ran on, a fresh one that remembers is shown all that the origin's had been
+shown, in order: the origin's own past, then its Steps before the branch. On another grid, with other weights, or where
+a trace has lost that past, it begins at the evaluation of nearest log-SNR, and what a multistep sampler remembered is
+lost.
 
 The noise generator. Seeded, it first draws the noise that a run from the beginning would start in, as in diffusers and
 whatever the start, and then what the sampler injects. A branch with its origin's seed goes on where the origin's
-generator stood at that Step, on any grid, so that no noise comes twice; with another seed it begins anew. How much of
-a noise was kept (noise_scale) or put in (eta) moves neither scheduler nor generator: it is in the recorded latents.
+generator stood at that Step, on any grid, so that along a chain of one seed no noise comes twice; with another seed it
+begins anew, also with one that a run before the origin had. How much of a noise was kept (noise_scale) or put in (eta)
+moves neither scheduler nor generator: it is in the recorded latents.
 """
 
 from __future__ import annotations
@@ -25,7 +27,6 @@ from explorer import limits
 from explorer.records import Model, Past, Request, RequestError, Step, Trajectory
 from explorer.schedule import Schedule, plain_config, schedule
 
-DRAWN = 16  # a branch's generator may have made as many noises as this many of the longest runs
 Start = tuple[Tensor, Tensor, int] | tuple[Trajectory, int]
 
 
@@ -36,7 +37,7 @@ class Branch:
     state: Step  # of the origin, where it leaves
     exact: bool  # on the origin's grid, with all of its memory
     k: int  # its first evaluation: the state's own index where exact, else the nearest
-    past: tuple[Past, ...]  # what its scheduler must be shown first
+    past: tuple[Past, ...]  # what its scheduler must be shown first; empty for one that remembers nothing
     drawn: int  # noises that its generator has already given
 
 
@@ -57,19 +58,20 @@ def begin(
     """
     if isinstance(start, tuple) and len(start) == 3:
         return _picture(plan, start, shape)
-    way = branch(plan, model, request, start)
-    latents = limits.check_latents("start latents", way.state.latents, shape)
-    for _ in range(way.drawn):
+    fork = branch(plan, model, request, start)
+    latents = limits.check_latents("start latents", fork.state.latents, shape)
+    for _ in range(fork.drawn):
         torch.randn(shape, generator=generator)
-    if way.exact:
-        _replay(plan, model, way)
-        return latents, way.k
-    plan.start_at(way.k)
-    return latents * (hypot(*plan.levels[way.k]) / hypot(way.state.alpha, way.state.sigma)), way.k  # VP has length 1
+    if fork.exact:
+        _replay(plan, model, fork)
+        return latents, fork.k
+    plan.start_at(fork.k)
+    here = hypot(fork.state.alpha, fork.state.sigma)
+    return latents * (hypot(*plan.levels[fork.k]) / here), fork.k  # VP has length 1
 
 
 def branch(plan: Schedule, model: Model, request: Request, start: Any) -> Branch:
-    """Reads a start (Trajectory, k); the plan stays as it is. What the Branch holds of the origin is a copy.
+    """Reads a start (Trajectory, k); the plan stays as it is. What the Branch holds of the origin's past is a copy.
 
     Raises:
         RequestError: the start has the wrong form, shape or place.
@@ -77,21 +79,25 @@ def branch(plan: Schedule, model: Model, request: Request, start: Any) -> Branch
     if not isinstance(start, tuple) or len(start) != 2 or not isinstance(start[0], Trajectory):
         raise RequestError("start must be (latents, noise, k) or (Trajectory, k).")
     origin, shape = start[0], limits.latent_shape(request, model)
+    limits.check_steps("start", origin)
     first, last = origin.steps[0].index, origin.steps[-1]
     k = limits.whole("start k", start[1], (first, last.index - (last.model_output is None)))
     state, before = origin.steps[k - first], origin.steps[: k - first]
     limits.check_latents("start latents", state.latents, shape)
-    drawn = 0
-    if request.seed == origin.request.seed:
+    drawn, same_seed = 0, request.seed == origin.request.seed
+    if same_seed:
         drawn = origin.drawn + sum(step.z is not None for step in before)
-        most = DRAWN * limits.WORK // (shape[2] * shape[3] * model.latent_scale**2)
+        most = limits.noises(int(request.width or 0), int(request.height or 0))
         if drawn > most:
             raise RequestError(
                 f"start comes after {drawn} noises of seed {request.seed}; the limit is {most}: change the seed."
             )
-    if not _same_grid(plan, model, request, origin, k):
+    remembered = not forgotten(origin) or not (plan.remembers or (same_seed and plan.draws(k, request.eta)))
+    if not same_grid(plan, model, request, origin, k) or not remembered:
         return Branch(state, False, plan.nearest(state.alpha, state.sigma), (), drawn)
-    shown: list[tuple[Any, Any]] = [(past.latents, past.model_output) for past in origin.past]
+    if not plan.remembers:
+        return Branch(state, True, k, (), drawn)
+    shown: list[tuple[Any, Any]] = [(past.latents, past.model_output) for past in origin.past or ()]
     shown += [(step.latents, step.model_output) for step in before]
     past = tuple(
         Past(limits.check_latents("start latents", x, shape), limits.check_latents("start model_output", output, shape))
@@ -100,27 +106,25 @@ def branch(plan: Schedule, model: Model, request: Request, start: Any) -> Branch
     return Branch(state, True, k, past, drawn)
 
 
-def _picture(plan: Schedule, start: Any, shape: tuple[int, ...]) -> tuple[Tensor, int]:
-    k = limits.whole("start k", start[2], (0, plan.evaluations - 1))
-    latents = limits.check_latents("start latents", start[0], shape)
-    noise = limits.check_latents("start noise", start[1], shape)
-    plan.start_at(k)
-    # On the CPU: add_noise() moves the scheduler's tables to wherever its latents are.
-    return plan.scheduler.add_noise(latents, noise, plan.timesteps[k].reshape(1)), k
+def forgotten(origin: Trajectory) -> bool:
+    """Whether what came before a run's first Step is not known."""
+    return origin.past is None and origin.steps[0].index > 0
 
 
-def _same_grid(plan: Schedule, model: Model, request: Request, origin: Trajectory, k: int) -> bool:
-    """Whether the origin's recorded outputs mean the same on this plan: same model maths, sampler and levels."""
-    keys = ("prediction_type", "scheduler_config")
-    ours = {"prediction_type": model.prediction_type, "scheduler_config": plain_config(model.scheduler_config)}
-    if any(origin.capsule.get(key) != ours[key] for key in keys) or origin.request.sampler != request.sampler:
+def same_grid(plan: Schedule, model: Model, request: Request, origin: Trajectory, k: int) -> bool:
+    """Whether the origin's outputs up to k mean the same on this plan: same weights and maths, sampler and levels."""
+    config = plain_config(model.scheduler_config)
+    if limits.foreign(origin, model) or origin.capsule.get("scheduler_config") != config:
+        return False
+    if origin.request.sampler != request.sampler:
         return False
     first = origin.steps[0].index
     try:
         other = schedule(origin.request, model.scheduler_config)
         if other.levels != plan.levels or [*map(float, other.timesteps)] != [*map(float, plan.timesteps)]:
             return False
-        _start_scheduler(other, first - len(origin.past))
+        if not forgotten(origin):
+            _start_scheduler(other, first - len(origin.past or ()))
     except RequestError:  # a record that can't have been made here
         return False
     return k < other.evaluations and all(
@@ -134,6 +138,15 @@ def _same_grid(plan: Schedule, model: Model, request: Request, origin: Trajector
     )
 
 
+def _picture(plan: Schedule, start: Any, shape: tuple[int, ...]) -> tuple[Tensor, int]:
+    k = limits.whole("start k", start[2], (0, plan.evaluations - 1))
+    latents = limits.check_latents("start latents", start[0], shape)
+    noise = limits.check_latents("start noise", start[1], shape)
+    plan.start_at(k)
+    # On the CPU: add_noise() moves the scheduler's tables to wherever its latents are.
+    return plan.scheduler.add_noise(latents, noise, plan.timesteps[k].reshape(1)), k
+
+
 def _start_scheduler(plan: Schedule, index: int) -> None:
     """Makes evaluation `index` the scheduler's first one, as it was for the run at the root of a branch."""
     if index < 0:
@@ -142,12 +155,12 @@ def _start_scheduler(plan: Schedule, index: int) -> None:
         plan.start_at(index)
 
 
-def _replay(plan: Schedule, model: Model, way: Branch) -> None:
+def _replay(plan: Schedule, model: Model, fork: Branch) -> None:
     """Shows a fresh scheduler what the origin's was shown, so that it is as that one was at Step k."""
-    first = way.k - len(way.past)
+    first = fork.k - len(fork.past)
     _start_scheduler(plan, first)
     unused = torch.Generator("cpu")  # some draw at every step; what came out of it is in the next recorded latents
-    for index, (latents, output) in enumerate(way.past, first):
+    for index, (latents, output) in enumerate(fork.past, first):
         latents = latents.to(model.device)
         plan.scheduler.scale_model_input(latents, plan.timesteps[index])
         plan.take(index, output.to(model.device), latents, 0.0, unused)

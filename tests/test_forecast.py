@@ -43,10 +43,10 @@ def test_it_says_where_a_branch_begins_and_ends(counted, tiny_model, name, to):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"prompt": "star"}, "from step 4 on only what you changed makes a difference: prompt."),
-        ({"seed": 5}, "makes a difference: fresh noise of seed 5."),
-        ({"guidance": 7.0, "noise_scale": 0.5, "prompt": "x"}, "makes a difference: prompt, guidance and noise scale."),
-        ({"negative_prompt": "red"}, "makes a difference: negative prompt."),
+        ({"prompt": "star"}, "from step 4 on only what you changed can make a difference: prompt."),
+        ({"seed": 5}, "can make a difference: the noise of seed 5."),
+        ({"guidance": 7.0, "noise_scale": 0.5, "prompt": "x"}, "can make a difference: prompt, guidance and noise scale."),
+        ({"negative_prompt": "red"}, "can make a difference: negative prompt."),
         ({"spacing": "leading"}, "nothing is changed that matters"),  # the model's own
         ({"steps": 9}, "From 8 steps to 9: the state of step 4 (t = 376, log-SNR −0.15) goes on at step 5 of 9"),
         ({"spacing": "trailing"}, "On another spacing of the steps: "),
@@ -68,7 +68,44 @@ def test_what_makes_no_difference_is_not_named(tiny_model):
     assert "nothing is changed that matters" in forecast(tiny_model, other, (whole, 3)).sentence
     assert torch.equal(run(tiny_model, other, (whole, 3)).latents, whole.latents)
     told = forecast(tiny_model, replace(other, eta=0.5), (whole, 3))
-    assert told.sentence.endswith("makes a difference: eta, fresh noise of seed 9 and noise scale.")
+    assert told.sentence.endswith("can make a difference: eta, the noise of seed 9 and noise scale.")
+
+
+@pytest.mark.parametrize("name", [name for name, row in SAMPLERS.items() if row.stochastic == "always"])
+def test_in_the_last_evaluation_noise_is_named_only_where_it_is_drawn(tiny_model, name):
+    request = Request(prompt="cat", steps=6, sampler=name, spacing="leading" if SAMPLERS[name].spacing else None)
+    whole = run(tiny_model, request)
+    told = forecast(tiny_model, replace(request, seed=5, noise_scale=0.5), (whole, 5))
+    drawn = whole.steps[5].z is not None
+    assert ("can make a difference: the noise of seed 5 and noise scale." in told.sentence) == drawn
+    assert ("nothing is changed that matters: the rest will be the same, bit for bit." in told.sentence) == (not drawn)
+
+
+@pytest.mark.parametrize(
+    "made", [{"device": "cuda"}, {"dtype": "float16"}, {"versions": {"torch": "1.0", "diffusers": "9"}}]
+)
+def test_a_run_from_elsewhere_is_repeated_up_to_rounding(tiny_model, whole, made):
+    theirs = replace(whole, capsule={**whole.capsule, **made})
+    told = forecast(tiny_model, whole.request, (theirs, 4))
+    assert told.exact
+    assert "the rest will be the same, up to rounding, since it was made in " in told.sentence
+    changed = forecast(tiny_model, replace(whole.request, prompt="star"), (theirs, 4))
+    assert "can make a difference: prompt, beside rounding, since the run was made in float" in changed.sentence
+
+
+def test_the_reason_goes_by_what_the_settings_come_to():
+    """Karras sigmas by the model's own config; a spacing by name or by default."""
+    model = as_model(tiny_parts())
+    model.scheduler_config = {**model.scheduler_config, "use_karras_sigmas": True}
+    request = Request(prompt="cat", steps=6, sampler="Euler")
+    whole = run(model, request)
+    assert "On another spacing of the steps: " in forecast(model, replace(request, karras=False), (whole, 3)).sentence
+    assert forecast(model, replace(request, karras=True), (whole, 3)).exact
+    foreign = run(
+        as_model(tiny_parts(beta_end=0.02)), replace(request, spacing="linspace")
+    )  # the default of Euler's scheduler
+    told = forecast(as_model(tiny_parts()), request, (foreign, 3))
+    assert told.sentence.startswith("Not replayed, since the run's grid is not this model's: ")
 
 
 def test_the_beginning_and_one_step(tiny_model, whole):

@@ -7,10 +7,12 @@ import torch
 from test_start import noise
 from tiny import as_model, tiny_parts
 
-from explorer import Request, Trajectory, denoise, load_model, run
-from explorer.engine import collect
+from explorer import Request, Trajectory, denoise, limits, load_model, run
+from explorer.collecting import collect, pictured
+from explorer.forecast import forecast
 from explorer.records import Past, RequestError
 from explorer.samplers import SAMPLERS
+from explorer.snippet import snippet
 
 DRAWING = [name for name, row in SAMPLERS.items() if row.stochastic != "no"]
 
@@ -132,6 +134,13 @@ def test_collected_from_a_stream_it_is_the_same(tiny_model):
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
+def test_only_samplers_that_remember_keep_a_past(tiny_model, name):
+    request = asked(name)
+    branch = run(tiny_model, request, (run(tiny_model, request), 4))
+    assert len(branch.past) == (4 if SAMPLERS[name].multistep or name == "Heun" else 0)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
 def test_a_stopped_run_goes_on_from_its_last_step(tiny_model, name):
     request = asked(name)
     whole = run(tiny_model, request)
@@ -146,12 +155,23 @@ def test_a_tail_whose_past_is_gone_still_goes_on(tiny_model, name):
     """Traces of the first format kept no past: without memory, a multistep sampler goes on all the same."""
     request = asked(name)
     whole = run(tiny_model, request)
-    tail = replace(whole, steps=whole.steps[3:])
+    tail = replace(whole, steps=whole.steps[3:], past=None)
     branch = run(tiny_model, request, (tail, 5))
+    told = forecast(tiny_model, request, (tail, 5))
+    assert (told.first, told.last) == (branch.steps[0].index, branch.steps[-1].index)
+    assert told.exact == (not SAMPLERS[name].multistep and name not in ("Heun", *DRAWING))
+    lost = "Not replayed, since this trace does not keep what came before step 3: the state of step 5 "
+    assert told.sentence.startswith(lost) == (not told.exact)
+    assert ("without memory" in told.sentence) == SAMPLERS[name].multistep
+    assert ("with noises that may have come before" in told.sentence) == (name in DRAWING)
+    assert "x0_1" not in {term.name for term in branch.steps[0].terms}
     assert torch.equal(branch.steps[0].latents, whole.steps[5].latents)
     assert branch.steps[0].timestep == whole.steps[5].timestep
-    if not SAMPLERS[name].multistep and SAMPLERS[name].stochastic == "no" and name != "Heun":
+    if told.exact:
         assert torch.equal(branch.latents, whole.latents)
+    assert_rest(run(tiny_model, request, (branch, branch.steps[0].index + 2)), branch)  # that one's past is known
+    if name in DRAWING and not SAMPLERS[name].multistep:  # other noise is all that is wanted: nothing is lost
+        assert forecast(tiny_model, replace(request, seed=4), (tail, 5)).exact
 
 
 def test_a_past_that_cannot_be(tiny_model):
@@ -165,9 +185,36 @@ def test_a_past_that_cannot_be(tiny_model):
         run(tiny_model, request, (replace(branch, past=(bad, *branch.past[1:])), 4))
 
 
+def test_runs_that_are_none(tiny_model):
+    whole = run(tiny_model, asked("DDIM"))
+    for steps, sentence in (
+        ((), "start has no steps; at least one is needed."),
+        (whole.steps[:2] + whole.steps[3:], "start has step 3 where 2 should be; its steps must be in a row."),
+    ):
+        for act in (denoise, forecast):
+            with pytest.raises(RequestError) as refusal:
+                act(tiny_model, asked("DDIM"), (replace(whole, steps=steps), 3))
+            assert str(refusal.value) == sentence
+        for act in (
+            lambda run: pictured(tiny_model, run), lambda run: snippet(run, tiny_model),
+            lambda run: limits.check_own(run, tiny_model, "decoded"),
+        ):  # fmt: skip
+            with pytest.raises(RequestError) as refusal:
+                act(replace(whole, steps=steps))
+            assert str(refusal.value) == sentence.replace("start", "run")
+
+
+def test_a_seed_from_two_runs_ago_gives_its_noises_again(tiny_model):
+    """The claim is of a chain of one seed; the file's first words say so."""
+    one = run(tiny_model, asked("DDPM", seed=1))
+    two = run(tiny_model, asked("DDPM", seed=2), (one, 3))
+    back = run(tiny_model, asked("DDPM", seed=1), (two, 4))
+    assert torch.equal(back.steps[0].z, one.steps[0].z)
+
+
 def test_too_many_noises(tiny_model):
-    whole = replace(run(tiny_model, asked("DDPM")), drawn=16 * 2**26 // 64**2)
-    with pytest.raises(RequestError, match=r"start comes after 262147 noises of seed 3; the limit is 262144"):
+    whole = replace(run(tiny_model, asked("DDPM")), drawn=7998)
+    with pytest.raises(RequestError, match=r"start comes after 8001 noises of seed 3; the limit is 8000: change the seed."):
         denoise(tiny_model, asked("DDPM"), (whole, 3))
     assert run(tiny_model, asked("DDPM", seed=4), (whole, 3)).drawn == 0
 
@@ -178,6 +225,21 @@ def test_another_models_past_is_not_replayed(tiny_model):
     branch = run(tiny_model, request, (run(as_model(tiny_parts("v_prediction")), request, (foreign, 2)), 4))
     assert branch.past == ()
     assert "x0_1" not in {term.name for term in branch.steps[0].terms}
+
+
+def test_other_weights_of_the_same_name_and_config_are_not_replayed(tiny_model):
+    request, parts = asked("DPM++ 2M"), tiny_parts()
+    parts["unet"].conv_out.weight.data += 0.01
+    trained = as_model(parts)
+    assert trained.weights != tiny_model.weights == as_model(tiny_parts()).weights
+    origin = run(trained, request)
+    assert run(tiny_model, request, (origin, 3)).past == ()
+    told = forecast(tiny_model, request, (origin, 3))
+    assert not told.exact
+    assert told.sentence.startswith("Not replayed, since another model made this run: the state of step 3 ")
+    assert len(run(trained, request, (origin, 3)).past) == 3
+    with pytest.raises(RequestError, match=r"here is another model of that name: it can be played but not forked."):
+        limits.check_own(origin, tiny_model, "forked")
 
 
 @pytest.mark.gpu

@@ -102,6 +102,24 @@ def test_exif_turns_it(orientation, corner):
     assert brought.picture[0, :, 0, 0].mean() < 0.1
 
 
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
+def test_every_format_is_turned_once(kind):
+    image = Image.new("RGB", SIZE, "black")
+    image.paste("white", (0, 0, 8, 8))
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    brought = bring(saved(image, kind, exif=exif), SIZE)
+    assert brought.notes == ("turned as its EXIF says",)
+    assert brought.picture[0, :, 63, 63].mean() > 0.9
+
+
+@pytest.mark.parametrize("orientation", ["upside down", -1, 99, 2**40, (1, 2)])
+def test_an_odd_orientation_is_none(orientation, monkeypatch):
+    picture = Image.new("RGB", SIZE, "red")
+    monkeypatch.setattr(Image.Image, "getexif", lambda self: {0x0112: orientation})
+    assert bring(saved(picture, "PNG"), SIZE).notes == ()
+
+
 def test_of_an_animation_the_first_frame():
     frames = [Image.new("RGB", SIZE, colour) for colour in ("red", "green", "blue")]
     for kind in ("GIF", "WEBP"):
@@ -156,3 +174,25 @@ def test_bad_pictures_are_one_sentence_at_once(name):
 def test_too_many_bytes():
     with pytest.raises(RequestError, match="21 MB; the limit is 20 MB"):
         bring(b"\0" * 21_000_000, SIZE)
+
+
+@pytest.mark.parametrize(
+    ("original", "fitted", "notes"),
+    [
+        ((300, 200), (200, 200), ("cropped from 300×200 to 200×200",)),
+        ((1600, 1200), (512, 512), ("cropped from 1600×1200 to 1200×1200", "reduced to 512×512")),
+        ((512, 512), (512, 512), ()),
+        ((20, 20), (64, 64), ("enlarged to 64×64",)),
+    ],
+)
+def test_a_larger_picture_may_stay_large(original, fitted, notes):
+    brought = bring(saved(Image.new("RGB", original, "red"), "PNG"), SIZE, most=512)
+    assert brought.picture.shape == (1, 3, fitted[1], fitted[0])
+    assert brought.notes == notes
+
+
+def test_what_stays_large_keeps_the_models_shape_and_never_gets_smaller():
+    large = bring(saved(Image.new("RGB", (900, 900), "red"), "PNG"), (96, 64), most=480)
+    assert large.picture.shape == (1, 3, 320, 480)
+    small = bring(saved(Image.new("RGB", (900, 900), "red"), "PNG"), (640, 640), most=512)
+    assert small.picture.shape == (1, 3, 640, 640)

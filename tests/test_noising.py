@@ -123,6 +123,17 @@ def test_drawn_betas_are_met():
     )
 
 
+@pytest.mark.parametrize("knots", [[(0, 0.5), (1, 0.9)], [(0, 0.999), (1, 0.999)], [(0, 1e-6), (0.01, 0.999), (1, 1e-6)]])
+def test_large_drawn_betas_leave_numbers(knots):
+    values = drawn("beta", knots, 1000)
+    assert (np.diff(values) < 0).all()
+    assert ((betas(values) > 0) & (betas(values) < 1)).all()
+    *_, last = chain(torch.ones(4), values, seed=0)
+    assert torch.isfinite(last.latents).all()
+    assert torch.isfinite(last.eps).all()
+    assert match(values, 1.0, values, 1.0)[-1] == 999
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from tiny import as_model, tiny_parts, tiny_pipeline
 
 from explorer import Request, load_model, run
+from explorer.models import EMBEDDED
 from explorer.pictures import to_image
 from explorer.records import RequestError
 from explorer.samplers import SAMPLERS
@@ -70,11 +71,12 @@ def test_it_makes_the_same_latents(folder_model, tiny_folder, monkeypatch, name,
         {"sampler": "DDIM", "eta": 1.0, "spacing": "linspace"},
         {"sampler": "DDIM", "noise_scale": 0.5},  # at eta 0 there is none to scale
         {"sampler": "DDIM", "guidance": (3.0, 3.0, 3.0, 3.0)},
+        {"sampler": "LCM", "steps": 1, "noise_scale": 0.5},  # its one evaluation draws none
     ],
     ids=str,
 )
 def test_it_makes_the_same_latents_with_options(folder_model, tiny_folder, monkeypatch, settings):
-    request = Request(prompt="cat", steps=4, **settings)
+    request = Request(**{"prompt": "cat", "steps": 4} | settings)
     text = snippet(request, folder_model)
     assert torch.equal(executed(text, tiny_folder.parent, monkeypatch), run(folder_model, request).latents)
 
@@ -85,14 +87,23 @@ def test_it_makes_the_same_latents_with_options(folder_model, tiny_folder, monke
     [
         {"steps_offset": 0, "clip_sample": True, "thresholding": True, "timestep_spacing": "trailing"},
         {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"},
+        {"trained_betas": [0.0001 + 0.00002 * i for i in range(1000)]},
     ],
-    ids=["what the pipeline overrides", "zero SNR"],
+    ids=["what the pipeline overrides", "zero SNR", "trained betas"],
 )
 def test_models_with_other_scheduler_configs(tmp_path, monkeypatch, name, scheduler):
     tiny_pipeline(tiny_parts(**scheduler)).save_pretrained(tmp_path / "other")
     model = load_model(tmp_path / "other", "cpu")
     request = Request(prompt="cat", steps=4, sampler=name)
     assert torch.equal(executed(snippet(request, model), tmp_path, monkeypatch), run(model, request).latents)
+
+
+def test_karras_sigmas_of_a_model_that_predicts_v(tmp_path, monkeypatch):
+    tiny_pipeline(tiny_parts("v_prediction")).save_pretrained(tmp_path / "other")
+    model = load_model(tmp_path / "other", "cpu")
+    for name in sorted(KARRAS):
+        request = Request(prompt="cat", steps=4, sampler=name, karras=True)
+        assert torch.equal(executed(snippet(request, model), tmp_path, monkeypatch), run(model, request).latents), name
 
 
 def test_a_scheduler_config_of_few_words(tmp_path, monkeypatch):
@@ -111,7 +122,8 @@ def test_a_scheduler_config_of_few_words(tmp_path, monkeypatch):
 def test_the_embedded_model_in_a_process_of_its_own(embedded_model, tmp_path):
     request = Request(prompt="pizza", steps=2, sampler="DPM++ 2M SDE", karras=True)
     text = snippet(request, embedded_model)
-    assert 'from_pretrained("assets/models/emoji-ldm", dtype=torch.float32)  # from the repository\'s root' in text
+    source = 'from_pretrained("assets/models/emoji-ldm", dtype=torch.float32, use_safetensors=True)'
+    assert f"{source}  # from the repository's root" in text
     (tmp_path / "assets").symlink_to(Path(__file__).parents[1] / "assets")
     subprocess.run([sys.executable, "-c", text], cwd=tmp_path, check=True, timeout=120, capture_output=True)
     trajectory = run(embedded_model, request)
@@ -123,7 +135,8 @@ def test_how_it_reads(folder_model):
     text = snippet(Request(prompt="cat", sampler="DPM++ 2M SDE", karras=True), folder_model)
     assert "equal to the last bit" in text
     assert '''
-pipe = StableDiffusionPipeline.from_pretrained("tiny", dtype=torch.float32)  # the path of the model's folder
+pipe = StableDiffusionPipeline.from_pretrained("./tiny", dtype=torch.float32, use_safetensors=True)  # the path of the \
+model's folder
 pipe.scheduler = DPMSolverMultistepScheduler.from_config(
     pipe.scheduler.config,
     algorithm_type="sde-dpmsolver++",
@@ -140,9 +153,43 @@ latents = pipe(
 ).images
 ''' in text  # fmt: skip
     hub = as_model(tiny_parts(), name="owner/name")
-    assert 'from_pretrained("owner/name", dtype=torch.float32)\n' in snippet(Request(), hub)
+    assert 'from_pretrained("owner/name", dtype=torch.float32, use_safetensors=True)\n' in snippet(Request(), hub)
     hub.dtype = torch.float16
-    assert "here it was float16 on cpu, so they are equal up to rounding." in snippet(Request(), hub)
+    assert "the app runs in float16 on cpu, so latents are equal up to rounding." in snippet(Request(), hub)
+
+
+def test_what_it_claims_goes_by_the_runs_own_capsule(folder_model):
+    request = Request(prompt="cat", steps=2)
+    whole = run(folder_model, request)
+    assert "on this machine, with these versions, its latents are equal to the last bit." in snippet(whole, folder_model)
+    versions = whole.capsule["versions"] | {"torch": "1.2.3"}
+    for made, words in (
+        ({"device": "cuda", "dtype": "float16"}, "the app runs in float16 on cuda, so latents are equal up to rounding."),
+        (
+            {"versions": versions},
+            "with these versions, which made the run elsewhere, its latents are equal up to rounding.",
+        ),
+    ):
+        assert words in snippet(replace(whole, capsule={**whole.capsule, **made}), folder_model)
+    assert "# torch 1.2.3, diffusers " in snippet(
+        replace(whole, capsule={**whole.capsule, "versions": versions}), folder_model
+    )
+
+
+def test_a_stopped_run(folder_model):
+    whole = run(folder_model, Request(prompt="cat", steps=4))
+    with pytest.raises(RequestError) as refusal:
+        snippet(replace(whole, steps=whole.steps[:3]), folder_model)
+    assert str(refusal.value) == "The run was stopped at step 2, before its end; diffusers alone runs to the end."
+
+
+def test_a_folder_that_is_called_like_the_embedded_model(tmp_path, monkeypatch):
+    tiny_pipeline(tiny_parts()).save_pretrained(tmp_path / EMBEDDED.name)
+    model, request = load_model(tmp_path / EMBEDDED.name, "cpu"), Request(prompt="cat", steps=2)
+    text = snippet(request, model)
+    assert 'from_pretrained("./emoji-ldm", dtype=torch.float32, use_safetensors=True)  # the path of the model' in text
+    assert torch.equal(executed(text, tmp_path, monkeypatch), run(model, request).latents)
+    assert "assets/models/emoji-ldm" in snippet(request, load_model(EMBEDDED, "cpu"))
 
 
 @pytest.mark.parametrize(
@@ -151,6 +198,7 @@ latents = pipe(
         ({"guidance": 0.99}, "guidance is 0.99; below 1 diffusers alone leaves the unconditional prediction out."),
         ({"guidance": -3.0}, "guidance is -3; below 1"),
         ({"guidance": (4.0,) * 19 + (2.0,)}, "guidance goes from 2 to 4 on the way; diffusers alone takes one value."),
+        ({"sampler": "LCM", "noise_scale": 0.5}, "noise_scale is 0.5; diffusers alone injects all of the noise, 1."),
         ({"sampler": "DDPM", "noise_scale": 0.5}, "noise_scale is 0.5; diffusers alone injects all of the noise, 1."),
         ({"eta": 0.1, "noise_scale": 0.0}, "noise_scale is 0; diffusers alone injects all of the noise, 1."),
         ({"steps": 0}, "steps is 0; it must be from 1 to 1000."),

@@ -47,7 +47,8 @@ def test_a_start_at_evaluation_0_from_noise_is_the_plain_run(tiny_model, name):
     first = whole.steps[0]
     begun = run(tiny_model, request, (first.latents * 0, first.latents / first.sigma, 0))
     assert torch.allclose(begun.steps[0].latents, first.latents, atol=1e-4)
-    assert [step.z is None or torch.equal(step.z, other.z) for step, other in zip(begun.steps, whole.steps, strict=True)]
+    assert [step.z is None for step in begun.steps] == [step.z is None for step in whole.steps]
+    assert all(torch.equal(a.z, b.z) for a, b in zip(begun.steps, whole.steps, strict=True) if a.z is not None)
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -192,3 +193,16 @@ def test_refusals(tiny_model):
 
 def test_the_pipeline_of_the_reference_is_the_tiny_one():
     assert tiny_pipeline(tiny_parts()).vae_scale_factor == 8
+
+
+@pytest.mark.parametrize("variance", ["learned", "learned_range"])
+def test_a_config_that_wants_a_predicted_variance(variance):
+    model = as_model(tiny_parts())
+    model.scheduler_config = {**model.scheduler_config, "variance_type": variance}
+    for name in ("DDPM", "DPM++ 2M"):
+        with pytest.raises(RequestError) as refusal:
+            denoise(model, Request(sampler=name))
+        assert f"the model's variance_type is '{variance}', and this project takes no predicted variance." in str(
+            refusal.value
+        )
+    assert len(run(model, Request(sampler="DDIM", steps=2)).steps) == 3

@@ -57,7 +57,8 @@ def _folder(source: str | Path | None) -> tuple[str, Path]:
     try:
         folder = Path(source).expanduser()
         if folder.is_dir():
-            return folder.resolve().name, folder
+            name, embedded = folder.resolve().name, folder.resolve() == EMBEDDED.resolve()
+            return f"./{name}" if name == EMBEDDED.name and not embedded else name, folder  # a namesake isn't it
     except (OSError, RuntimeError, ValueError):  # a name too long, an unknown home, a NUL
         pass
     if not HUB_ID.fullmatch(str(source)):

@@ -13,7 +13,8 @@ import gradio as gr
 
 HERE = Path(__file__).parent
 SCRIPTS = (
-    "colour.js", "panes.js", "large.js", "words.js", "insight.js", "curves.js", "rest.js", "player.js", "input.js"
+    "colour.js", "panes.js", "large.js", "words.js", "insight.js", "curves.js", "rest.js", "player.js", "input.js",
+    "keep.js",
 )  # fmt: skip
 CSS = HERE / "player.css"  # given to launch(): as a css_template it would be parsed again at every frame
 PANES = ("x_t", "eps", "x0", "update", "picture")  # rows of the table in panes.js

@@ -4,7 +4,8 @@
 // {run, doing} while more is computed, {run, summary} when it is known. A lane is {label, detail, show, planes, alpha,
 // sigma, picture}: its panes are the planes named by `show`, from top to bottom.
 //
-// The page talks to .compare with the events "run", "cancel" and "end"; data-running is set on the nearest .trial.
+// The page talks to .compare with the events "run", "cancel" and "end"; data-running is set on the nearest .trial. It says
+// "begun" with the first record of a run, and "drawn" with each that it paints.
 
 const RATE = 200, SETTLE = 60; // ms a step when playing; ms to wait for Gradio's last word after a request
 
@@ -66,10 +67,10 @@ function draw(i) {
   const frame = frames[i];
   if (!frame) return;
   shown = i;
-  paint(frame, frames[before(i)]);
+  paint(frame, (l, name) => frames.findLast((one, j) => j < i && one?.lanes[l].planes[name]));
   slider.value = i;
   reach();
-  find(".place").textContent = `step ${i} of ${length - 1}`;
+  find(".place").textContent = frame.place ?? `step ${i} of ${length - 1}`;
   slider.setAttribute("aria-valuetext", find(".place").textContent);
   find(".cursor").setAttribute("x1", x(i)); find(".cursor").setAttribute("x2", x(i));
   lines.forEach((line, s) => (line.number.textContent = small(frame.series[s].value)));
@@ -78,6 +79,7 @@ function draw(i) {
   large.refresh();
   root.painted.push(i);
   Object.assign(root.dataset, { frame: i, painted: root.painted.length });
+  root.dispatchEvent(new CustomEvent("drawn", { detail: frame }));
 }
 
 // One reading of a step: its sum, and where it has them DDPM's own three coefficients.
@@ -114,7 +116,7 @@ function accept(record) {
   frames[record.i] = { ...record, lanes };
   newest = Math.max(newest, record.i);
   stale = true;
-  enter("running", newest === length - 1 ? "" : `Running: ${newest + 1} of ${length - 1}`);
+  enter("running", newest === length - 1 ? "" : `Running: ${record.place ?? `${newest + 1} of ${length - 1}`}`);
   request();
 }
 
@@ -129,6 +131,7 @@ function begin(record) {
   chart(record.series);
   slider.max = length - 1; slider.disabled = false;
   for (const button of root.querySelectorAll(".steps button")) button.disabled = false;
+  root.dispatchEvent(new CustomEvent("begun", { detail: record }));
 }
 
 const signals = {

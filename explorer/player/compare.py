@@ -12,7 +12,7 @@ from typing import Any
 import gradio as gr
 
 HERE = Path(__file__).parent
-SCRIPTS = ("colour.js", "large.js", "words.js", "lanes.js", "compare.js")
+SCRIPTS = ("colour.js", "large.js", "words.js", "lanes.js", "compare.js", "keeplanes.js")
 CSS = HERE / "compare.css"  # given to launch()
 
 
@@ -23,6 +23,8 @@ def compare(
     hint: str,
     curves: Sequence[dict[str, Any]] = (),
     forms: bool = False,
+    scripts: Sequence[str] = SCRIPTS,
+    **props: Any,
 ) -> gr.HTML:
     """A comparison, not yet run.
 
@@ -33,12 +35,14 @@ def compare(
         hint: what the first run will show, in one sentence.
         curves: the numbers that are drawn over the run, each {"label": …, "colour": a quantity's}.
         forms: whether its records have equations, for which a place is kept.
+        scripts: its files; what comes after SCRIPTS shares their scope.
+        props: what such files read of `props`.
     """
     return gr.HTML(
         None,
         elem_id=elem_id,
         html_template=(HERE / "compare.html").read_text("utf-8"),
-        js_on_load="\n".join((HERE / name).read_text("utf-8") for name in SCRIPTS),
+        js_on_load="\n".join((HERE / name).read_text("utf-8") for name in scripts),
         apply_default_css=False,
         padding=False,
         name=name,
@@ -46,6 +50,7 @@ def compare(
         hint=hint,
         curves=list(curves),
         forms=forms,
+        **props,
     )
 
 

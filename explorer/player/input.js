@@ -3,7 +3,7 @@
 // --- moving through the run ---
 
 function seek(i) {
-  const target = Math.min(Math.max(i, 0), newest);
+  const target = Math.min(Math.max(i, nextFrame(-1)), newest); // a branch has no frames before its first
   if (!frames[target]) return;
   play(false);
   touched = true;
@@ -17,7 +17,7 @@ function play(on) {
   playing = on && newest > 0;
   if (playing) {
     touched = true; following = false;
-    if (nextFrame(shown) < 0) wanted = 0;
+    if (nextFrame(shown) < 0) wanted = nextFrame(-1);
     due = performance.now() + 1000 / +find(".speed select").value;
     settle();
     request();

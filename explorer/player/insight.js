@@ -26,9 +26,12 @@ function insight(frame, before, first, final) {
   if (frame.i === frame.n - 1) return theEnd(frame, before, first);
   const noise = (100 * (frame.sigma ?? 0) ** 2) / level(frame) ** 2, end = final?.planes.x_t, x0 = frame.planes.x0;
   const share = noise > 0 && noise < 1 ? "less than 1%" : noise > 99.5 && noise < 100 ? "over 99%" : `${number("noise", Math.round(noise))}%`;
+  const guessed = first?.i > 0 ? "the branch's first guess" : "the first guess";
   const away = (guess) => number("distance", fixed(differ(guess, end, frame.shape).all));
   if (!before) {
-    return `The start: ${noise > 99.5 ? "nothing but noise" : `${share} noise`}. ${X0} is the model's first guess, an average of all that it may become` +
+    const lead = frame.i > 0 ? `The branch begins here, at t = ${compact(frame.t)}: ${share} of what ${XT} shows is noise (by variance). ${X0} is the model's guess in this state` :
+      `The start: ${noise > 99.5 ? "nothing but noise" : `${share} noise`}. ${X0} is the model's first guess, an average of all that it may become`;
+    return lead +
       (end ? `; its latents are ${away(x0)} (root mean square) from where this run ends.` : ".");
   }
   const again = repeats(frame, before);
@@ -40,8 +43,8 @@ function insight(frame, before, first, final) {
   const change = `Since ${counted(before)} ${before.i}, ${X0} changed by ${number("moved", fixed(moved.all))} (root mean square), most in the ` +
     `${number("corner", CORNERS[corner])} (${number("corner-moved", fixed(moved.corners[corner]))}) and in channel ` +
     `${number("channel", channel)} (${number("channel-moved", fixed(moved.channels[channel]))}).`;
-  if (!end) return `${lead} ${change} Since the first guess it has moved ${number("since-first", fixed(differ(x0, first.planes.x0, frame.shape).all))}.`;
-  return `${lead} ${change} It is ${away(x0)} from where this run ends; the first guess was ${number("first-distance", fixed(differ(first.planes.x0, end, frame.shape).all))} away.`;
+  if (!end) return `${lead} ${change} Since ${guessed} it has moved ${number("since-first", fixed(differ(x0, first.planes.x0, frame.shape).all))}.`;
+  return `${lead} ${change} It is ${away(x0)} from where this run ends; ${guessed} was ${number("first-distance", fixed(differ(first.planes.x0, end, frame.shape).all))} away.`;
 }
 
 function theEnd(frame, before, first) {
@@ -50,5 +53,5 @@ function theEnd(frame, before, first) {
   if (!before?.planes.x0 || !first?.planes.x0) return said + decoded;
   const from = (one) => fixed(differ(one.planes.x0, frame.planes.x_t, frame.shape).all);
   return `${said} Its latents are ${number("distance", from(before))} (root mean square) from the last ${X0}, and ` +
-    `${number("first-distance", from(first))} from the first guess.${decoded}`;
+    `${number("first-distance", from(first))} from the ${first.i > 0 ? "branch's " : ""}first guess.${decoded}`;
 }

@@ -15,6 +15,9 @@ const make = (tag, className, html = "") => Object.assign(document.createElement
 const ENLARGE = '<button type="button" class="enlarge" title="Enlarge" disabled><svg viewBox="0 0 16 16" aria-hidden="true"><path d="M9.5 2.5h4v4M13.5 2.5l-5 5M6.5 13.5h-4v-4M2.5 13.5l5-5"/></svg></button>';
 let panes = []; // of the lanes on the screen: {column, kinds, detail}
 
+// Where lane l of a frame is in its own run: the places of a comparison count otherwise where the grids differ.
+const placed = (frame, l) => (frame.lanes[l].place || frame.place || `step ${frame.i}`).split(" of ")[0];
+
 function build(lanes) {
   const columns = lanes.map((lane) => {
     const column = make("div", "lane", '<p class="name"><b></b><span></span></p>');
@@ -40,13 +43,14 @@ function build(lanes) {
   panes = columns;
 }
 
-// A state without this plane, as the last one has no prediction, keeps the pane of the state before and says so.
-function paint(frame, before) {
+// A state without this plane, as the last one has no prediction, keeps the pane of the last that has it and says so.
+// earlier(l, name): that frame, if there is one.
+function paint(frame, earlier) {
   const colours = theme(root), [, height, width] = frame.shape;
   frame.lanes.forEach((lane, l) => {
     panes[l].detail.textContent = lane.detail;
     for (const pane of panes[l].kinds) {
-      const own = lane.planes[pane.name], plane = own ?? before?.lanes[l].planes[pane.name];
+      const own = lane.planes[pane.name], before = own ? null : earlier(l, pane.name), plane = own ?? before?.lanes[l].planes[pane.name];
       if (plane) {
         if (pane.canvas.width !== width || pane.canvas.height !== height) Object.assign(pane.canvas, { width, height });
         const context = pane.canvas.getContext("2d"), image = context.createImageData(width, height);
@@ -59,10 +63,14 @@ function paint(frame, before) {
         pane.picture.hidden = !decoded;
         if (decoded && pane.picture.src !== lane.picture) pane.picture.src = lane.picture;
       }
-      pane.figure.querySelector(".title").textContent = decoded ? "decoded picture" : pane.title;
-      pane.figure.querySelector(".past").textContent = own || decoded || !plane ? "" : `of step ${before.i}`;
+      const late = before && !decoded, last = late && pane.name === "dx0", said = decoded ? "decoded picture" : last ? "last predictions" : pane.title;
+      const title = pane.figure.querySelector(".title");
+      title.textContent = said;
+      title.title = last ? "The end predicts nothing: this is the difference of the last predictions" : "";
+      pane.figure.querySelector(".past").textContent = late && !last ? `of ${placed(before, l)}` : "";
       pane.button.disabled = !plane;
-      pane.canvas.setAttribute("aria-label", `${lane.label}: ${pane.title} at step ${frame.i}`);
+      pane.canvas.setAttribute("aria-label", `${lane.label}: ${said} at ${placed(frame, l)}`);
+      pane.at = placed(frame, l);
     }
   });
 }

@@ -2,6 +2,9 @@
 function buildLarge(dialog, root) {
   const canvas = dialog.querySelector("canvas"), context = canvas.getContext("2d");
   let open = null;
+  const words = (text) => text.split(" · ")[0].replace(/[^a-z0-9]+/gi, "-").replace(/^-|-$/g, "").toLowerCase();
+  // In a comparison a pane has its lane's label and its own place, and two lanes have a pane of each name.
+  const named = () => `diffuscope-${open.label ? `${words(open.label)}-` : ""}${open.name}-${words(open.at ?? `step ${root.dataset.frame}`)}.png`;
   const refresh = () => {
     if (!open || !dialog.open) return;
     const decoded = open.large && !open.picture.hidden, source = decoded ? open.picture : open.canvas;
@@ -13,8 +16,7 @@ function buildLarge(dialog, root) {
   };
   const blob = (use) => canvas.toBlob(use, "image/png");
   dialog.querySelector(".save").addEventListener("click", () => blob((file) => {
-    const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(file),
-      download: `diffuscope-${open.name}-step-${root.dataset.frame}.png` });
+    const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(file), download: named() });
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);
   }));

@@ -2,8 +2,10 @@
 // words, insight, curves, rest, player, input, and run with gr.HTML's scope: element, props, server, watch. Scrubbing
 // never leaves the browser.
 //
-// The page talks to it with events on .player: "run" (a run was asked for), "cancel", and "end" (the request is over,
-// well or not). It sets data-running on the nearest .experiment, so that style alone puts Cancel where Run was.
+// The page talks to it with events on .player: "run" (a run was asked for), "fork" (something else on its stage was, a
+// branch for one), "again" (a run that was over is brought back), "cancel", and "end" (the request is over, well or not);
+// "wait" and "ready" are about what needs the model beside that, such as saving; "rewind" goes back halfway; "drawn" says
+// what it paints. It sets data-running on the nearest .experiment, so that style alone puts Cancel where Run was.
 
 const root = element.querySelector(".player"), find = (selector) => root.querySelector(selector);
 const slider = find(".timeline"), label = find(".label"), status = find(".status"), formPicker = find(".written select");
@@ -16,6 +18,7 @@ let playing = false, looping = false, due = 0;
 let phase = "empty", rest = "empty";       // rest: the phase to go back to when a request fails before its first frame
 let cell = null, form = null, asked = 0, ticking = false, curvesStale = false;
 const closed = new Set();                  // ids of runs that are over: what still arrives of them is dropped
+const again = new Set();                   // ids of runs that were over and are brought back
 root.painted = [];                         // indices in the order they were drawn, for tests and for the curious
 
 const large = buildLarge(find(".large"), root);
@@ -26,11 +29,13 @@ const SAID = {
   empty: () => "",
   waiting: () => "Waiting for the first step",
   stopping: () => "Stopping",
+  forking: () => doing,
   running: () => (newest >= length - 2 ? "Decoding the picture" : `Running: ${newest + 1} of ${length - 1} evaluations`),
-  done: () => run === "recorded-first" ? "Recorded run" : run.startsWith("recorded") ? "Opened trace" : `${length - 1} evaluation${length === 2 ? "" : "s"} in ${(took / 1000).toFixed(1)} s`,
+  done: () => props.said ? props.said : again.has(run) ? "Brought back" : run === "recorded-first" ? "Recorded run" : run.startsWith("recorded") ? "Opened trace" : `${length - 1} evaluation${length === 2 ? "" : "s"} in ${(took / 1000).toFixed(1)} s`,
   stopped: () => `Stopped after ${newest + 1} of ${length - 1} evaluations`,
 };
 let took = 0; // ms of the run on the screen
+let doing = ""; // what is made elsewhere on the stage, in words
 
 function enter(next) {
   const said = SAID[next]();
@@ -81,6 +86,7 @@ function draw(i) {
   root.painted.push(i);
   root.dataset.frame = i;
   root.dataset.painted = root.painted.length;
+  root.dispatchEvent(new CustomEvent("drawn", { detail: frame }));
   settle();
 }
 
@@ -114,7 +120,7 @@ function offerForms(names) {
 
 function accept(record) {
   if (!record?.run || closed.has(record.run) || (phase === "stopping" && !record.run.startsWith("recorded"))) return;
-  if (record.run === "recorded-first" && record.run !== run && phase !== "empty") return; // Run was quicker
+  if (record.run === "recorded-first" && record.run !== run && phase !== "empty" && !again.has(record.run)) return; // Run was quicker
   if (record.run !== run) begin(record);
   if (frames[record.i]) return;
   const planes = {};
@@ -149,10 +155,15 @@ const signals = {
     setRunning(true);
     enter("waiting");
   },
+  fork: ({ detail }) => { rest = phase; doing = detail; setRunning(true); enter("forking"); }, // what is shown stays
+  again: ({ detail }) => { closed.delete(detail); again.add(detail); },
   cancel: () => {
     if (phase === "running") { closed.add(run); rest = "stopped"; }
     enter("stopping");
   },
+  rewind: () => seek((nextFrame(-1) + length - 1) >> 1),
+  wait: () => { clearTimeout(late); late = setTimeout(() => waits(true), LATE); },
+  ready: () => { clearTimeout(late); waits(false); },
   end: () => {
     clearTimeout(ending);
     ending = setTimeout(over, SETTLE);
@@ -165,8 +176,17 @@ const SETTLE = 60; // ms
 let ending = 0;
 function over() {
   setRunning(false);
-  if (phase === "waiting" || phase === "stopping") enter(rest);
+  if (["waiting", "stopping", "forking"].includes(phase)) enter(rest);
   else if (phase === "running") enter("stopped");
+}
+
+// Whoever else runs has the model first: said where it takes long.
+const LATE = 300; // ms
+let late = 0;
+function waits(on) {
+  if (on === ("waiting" in root.dataset)) return;
+  root.toggleAttribute("data-waiting", on);
+  status.textContent = find(".announce").textContent = on ? "Waiting for the model" : SAID[phase]();
 }
 
 // Keeps the focus where it was: on the one of the two buttons that is there.

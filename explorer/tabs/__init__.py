@@ -10,8 +10,9 @@ import gradio as gr
 
 from explorer.records import Model
 from explorer.sessions import Sessions
-from explorer.tabs import about, reverse, url
+from explorer.tabs import about, forward, present, reverse, url
 from explorer.tabs.common import session
+from explorer.tabs.gpu import on_gpu
 
 
 class Tab(NamedTuple):
@@ -21,13 +22,14 @@ class Tab(NamedTuple):
     build: Callable[[Model, Sessions], url.Linked | None]
 
 
-TABS = (Tab(reverse.TITLE, reverse.build),)
+TABS = (Tab(reverse.TITLE, reverse.build), Tab(forward.TITLE, forward.build))
 
 
 def build(model: Model) -> gr.Blocks:
     """The whole page for one model."""
     sessions = Sessions()
     _ = model.preview  # fitted at first use: now, rather than in somebody's first run
+    model = on_gpu(model)
 
     def forget(request: gr.Request) -> None:
         sessions.drop(session(request))
@@ -42,7 +44,9 @@ def build(model: Model) -> gr.Blocks:
                 with gr.Tab(tab.title, id=key) as items[key]:
                     linked[key] = tab.build(model, sessions)
         about.fold()
-        url.link(page, notes, tabs, items, {key: one for key, one in linked.items() if one is not None})
+        known = {key: one for key, one in linked.items() if one is not None}
+        url.link(page, notes, tabs, items, known)
+        present.build(model, known)
         page.unload(forget)
     return page
 
@@ -52,5 +56,5 @@ def _masthead(model: Model) -> str:
     items = "".join(f'<li title="{name}"><b>{escape(value)}</b></li>' for name, value in chips.items())
     return (
         '<header class="masthead"><h1>Diffuscope</h1><p class="promise">Watch noise become a picture</p>'
-        f'<ul class="chips" aria-label="model, device, precision">{items}</ul></header>'
+        f'<ul class="chips" aria-label="model, device, precision">{items}</ul>{present.BUTTONS}</header>'
     )

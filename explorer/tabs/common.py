@@ -17,6 +17,7 @@ from explorer.records import DiffuscopeError
 
 HERE = Path(__file__).parent
 FRAMES_PER_SECOND = 30  # the message queue has no back-pressure, and nobody sees more
+REPLAYED = 120  # a second, of Steps that are kept: nobody waits for a long run, and nobody's queue is filled by one
 
 T = TypeVar("T")
 Handler = Callable[..., Iterator[Any]]
@@ -31,6 +32,8 @@ def told(handler: Handler) -> Handler:
             yield from handler(*args, **kwargs)
         except DiffuscopeError as error:
             raise _sentence(str(error)) from None
+        except gr.Error:  # a sentence already: of ZeroGPU, on a Space
+            raise
         except torch.cuda.OutOfMemoryError:
             raise _sentence("The device's memory is full; try a smaller size, or wait for other runs.") from None
         except Exception:

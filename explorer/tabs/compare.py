@@ -11,13 +11,13 @@ from typing import Any
 import gradio as gr
 
 from explorer import frames, limits
-from explorer.engine import denoise, denoise_batch
 from explorer.lessons import distance, mse
 from explorer.player.compare import compare as comparison
 from explorer.records import Model, Request, RequestError, Step
 from explorer.samplers import SAMPLERS
 from explorer.tabs.common import paced, told
 from explorer.tabs.form import GUIDANCE, STEPS, cut_note, numeral, taken
+from explorer.tabs.gpu import denoise, denoise_batch
 from explorer.tabs.lanes import Lane, Record, asked, buttons, curve, difference, place, record, wire
 
 TITLE = "A / B: the same seed, one thing changed"
@@ -146,6 +146,7 @@ def runner(model: Model) -> Callable[..., Iterator[Record]]:
                         step,
                         SHOW,
                         place(step, count),
+                        place=f"step {step.index} of {count}",
                         picture=frames.data_uri(model.decode(step.latents)) if last else None,
                     )
                     for label, step, count in zip(labels, pair, counts, strict=True)
@@ -153,7 +154,7 @@ def runner(model: Model) -> Callable[..., Iterator[Record]]:
                 lanes.append(Lane("B − A", pair[0], DIFFERENCE, "0 has the ground's colour", planes=difference(*pair)))
                 apart = distance(*pair), x0_apart(*pair)
                 series = [curve(*one, value) for one, value in zip(CURVES, apart, strict=True)]
-                yield record(model, run, i, n, lanes, series=series, note=sentence(i, n, *apart))
+                yield record(model, run, i, n, lanes, series=series, note=sentence(i, n, *apart, f"step {i} of {n - 1}"))
 
     return compare
 
@@ -211,8 +212,8 @@ def x0_apart(a: Step, b: Step) -> float | None:
     return None if a.x0 is None or b.x0 is None else mse(a.x0, b.x0) ** 0.5
 
 
-def sentence(i: int, n: int, x_t: float, x0: float | None) -> str:
-    """What the two lanes show here."""
+def sentence(i: int, n: int, x_t: float, x0: float | None, where: str) -> str:
+    """What the two lanes show at place i of n on the timeline; `where` is that place in words."""
     if i == n - 1:
         if x_t == 0:
             return "The two runs ended in the same latents: the change made no difference."
@@ -220,4 +221,4 @@ def sentence(i: int, n: int, x_t: float, x0: float | None) -> str:
     guess = "" if x0 is None else f", and the clean latents that they predict are {x0:.3f} apart"
     if i == 0:
         return f"The start: the states are {x_t:.3f} apart{guess}. All states are in VP form, where pure noise has size 1."
-    return f"At step {i} of {n - 1} the states are {x_t:.3f} apart (root mean square, VP form){guess}."
+    return f"At {where} the states are {x_t:.3f} apart (root mean square, VP form){guess}."

@@ -7,18 +7,20 @@ its Request is run again, once for all of its steps.
 from __future__ import annotations
 
 import logging
+import re
 from collections import OrderedDict
 from collections.abc import Callable
 from threading import BoundedSemaphore, Lock
 from typing import Any
 
+import gradio as gr
 from torch import Tensor
 
-from explorer import frames
-from explorer.engine import denoise
+from explorer import frames, limits
 from explorer.records import DiffuscopeError, Model
 from explorer.samplers import SAMPLERS
 from explorer.sessions import Sessions
+from explorer.tabs.gpu import denoise
 
 CACHE_BYTES = 64 * 2**20
 WAITING = 4  # more than this many at once are sent away: each holds one of the server's threads
@@ -60,11 +62,13 @@ def decoder(model: Model, sessions: Sessions, cache_bytes: int = CACHE_BYTES) ->
             with working:
                 picture = look((run, index))  # another thread may have made it meanwhile
                 if picture is None:
-                    picture = frames.data_uri(model.decode(_x0(model, sessions, run, index, made)))
+                    picture = frames.data_uri(_picture(model, sessions, run, index, made))
                     keep((run, index), picture)
             return {"picture": picture}
         except DiffuscopeError as error:
             return {"error": str(error)}
+        except gr.Error as error:  # of ZeroGPU, on a Space: a sentence, at times with a link in it
+            return {"error": re.sub(r"<[^>]*>", "", str(error.message))}
         except Exception:
             logging.getLogger(__name__).exception("A step could not be decoded")
             return {"error": FAILED}
@@ -72,6 +76,16 @@ def decoder(model: Model, sessions: Sessions, cache_bytes: int = CACHE_BYTES) ->
             places.release()
 
     return decode
+
+
+def _picture(model: Model, sessions: Sessions, run: str, index: int, made: OrderedDict[str, list[Tensor | None]]) -> Tensor:
+    """(1, 3, H, W) in 0 … 1; of another model's run what its trace brought along."""
+    trajectory = sessions.find(run)
+    if trajectory is not None and limits.foreign(trajectory, model) and index in trajectory.pictures:
+        return trajectory.pictures[index][None] / 255
+    if trajectory is not None:
+        limits.check_own(trajectory, model, "decoded")
+    return model.decode(_x0(model, sessions, run, index, made))
 
 
 def _x0(model: Model, sessions: Sessions, run: str, index: int, made: OrderedDict[str, list[Tensor | None]]) -> Tensor:

@@ -1,6 +1,6 @@
 // Lights the part at work: what the player says of itself is enough, nothing is asked of the server.
 const diagram = element.querySelector(".diagram");
-const WORK = { waiting: ["tokenizer", "text_encoder"], running: ["unet", "scheduler"], decoding: ["vae"] };
+const WORK = { waiting: ["tokenizer", "text_encoder"], running: ["unet", "scheduler"], forking: ["unet", "scheduler"], decoding: ["vae"] };
 
 function follow() {
   const player = document.querySelector(`#${diagram.dataset.player} .player`);

@@ -15,7 +15,7 @@ from torch import Tensor
 from explorer import frames, limits
 from explorer.diffusion import to_vp
 from explorer.player.compare import tell
-from explorer.records import Model, Request, Step
+from explorer.records import Model, Request, RequestError, Step
 
 Record: TypeAlias = dict[str, Any]
 
@@ -30,6 +30,7 @@ class Lane:
     detail: str = ""
     planes: Mapping[str, Tensor] = field(default_factory=dict)  # planes of other names than a Step's, (1, C, H, W)
     picture: str | None = None  # a data URI, where the latents were decoded
+    place: str = ""  # where its own run is, "step 3 of 8"; empty where that is the comparison's
 
 
 def record(
@@ -67,6 +68,8 @@ def place(step: Step, n: int) -> str:
 
 def asked(model: Model, **values: Any) -> Request:
     """The checked request of a form's values; an empty spacing or size is the model's own."""
+    if values["seed"] in (None, ""):
+        raise RequestError(f"The seed is empty; type a whole number from 0 to {limits.SEED[1]}, or press Roll.")
     own = {name: None for name in ("spacing", "width", "height") if values[name] == ""}
     return limits.check(Request(**values | own), model)
 
@@ -113,6 +116,8 @@ def _lane(model: Model, lane: Lane) -> Record:
         "sigma": lane.step.sigma,
         "planes": {name: planes[name] for name in lane.show if name in planes},
     }
+    if lane.place:
+        made["place"] = lane.place
     return made if lane.picture is None else made | {"picture": lane.picture}
 
 

@@ -12,12 +12,12 @@ import gradio as gr
 from torch import Tensor
 
 from explorer import frames, limits
-from explorer.engine import denoise_batch
 from explorer.lessons import distance, readings, spread
 from explorer.player.compare import compare as comparison
 from explorer.records import Model
 from explorer.schedule import schedule
 from explorer.tabs.common import paced, told
+from explorer.tabs.gpu import denoise_batch
 from explorer.tabs.lanes import Lane, Record, asked, buttons, curve, place, record, wire
 
 TITLE = "The DDPM lesson: what the injected noise is for"

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from secrets import token_hex
 from typing import Any
 
 import gradio as gr
 
-from explorer import frames, limits
-from explorer.engine import capsule, denoise
+from explorer import frames
+from explorer.collecting import collect
+from explorer.forks import Forks
 from explorer.player import player, signal
-from explorer.records import Model, RequestError, Step, Trajectory
+from explorer.records import Model, Step
 from explorer.samplers import SAMPLERS
 from explorer.sessions import Sessions
-from explorer.tabs import compare, lesson, traces, truth
-from explorer.tabs.common import paced, session, told
+from explorer.tabs import compare, fork, lesson, traces, truth
+from explorer.tabs.common import session, told
 from explorer.tabs.decoding import decoder
 from explorer.tabs.diagram import diagram
 from explorer.tabs.form import checked, form
+from explorer.tabs.gpu import denoise
+from explorer.tabs.keeping import keeping
 from explorer.tabs.lanes import asked
 from explorer.tabs.url import Linked
 
@@ -31,6 +34,7 @@ RUN = "reverse-run"
 
 def build(model: Model, sessions: Sessions) -> Linked:
     """Builds the tab into the open Blocks."""
+    family = Forks(sessions)
     with gr.Row(elem_classes="leads"):
         gr.Markdown(LEAD, elem_classes="lead")
         said = traces.line(model)
@@ -42,18 +46,20 @@ def build(model: Model, sessions: Sessions) -> Linked:
             cancel = gr.Button("Cancel", variant="secondary", elem_classes="when-running", elem_id="reverse-cancel")
         with gr.Column(elem_classes="stage-column"):
             stage = player(PLAYER, decode=decoder(model, sessions))
+            forking = fork.build(model, sessions, family, controls, stage)
             traces.recorded(model, sessions, stage, said)
-            traces.files(model, sessions, stage, said, PLAYER)
+            traces.files(model, sessions, family, stage, said, PLAYER)
             diagram(model, PLAYER)
 
     apart = compare.build(model, controls)
     lesson.build(model, controls)
     apart |= truth.build(model, controls)
 
-    triggers = [start.click, controls["prompt"].submit]  # type: ignore[attr-defined]
-    gr.on(triggers, fn=None, js=signal(PLAYER, "run"))
-    running = gr.on(
-        triggers,
+    # Enter in the prompt presses Run where it is there to be pressed; while something runs, Cancel is in its place.
+    press = f"document.querySelector('.experiment:not([data-running]) #{RUN}')?.click()"
+    controls["prompt"].submit(fn=None, js=f"() => {{ {press}; }}")  # type: ignore[attr-defined]
+    start.click(fn=None, js=signal(PLAYER, "run"))
+    running = start.click(
         _runner(model, sessions),
         list(controls.values()),
         stage,
@@ -66,7 +72,7 @@ def build(model: Model, sessions: Sessions) -> Linked:
     )
     for over in (running.then, running.failure):  # gradio's then() is silent after an error
         over(fn=None, js=signal(PLAYER, "end"))
-    cancel.click(fn=None, js=signal(PLAYER, "cancel"), cancels=running)
+    cancel.click(fn=None, js=signal(PLAYER, "cancel"), cancels=[running, *forking])
 
     def check(given: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
         mine = {name: text for name, text in given.items() if name in controls}
@@ -113,31 +119,22 @@ def _runner(model: Model, sessions: Sessions) -> Callable[..., Iterator[dict[str
             width: pixels; null for the model's own
             height: pixels; null for the model's own
         """
-        if seed in (None, ""):
-            raise RequestError(f"The seed is empty; type a whole number from 0 to {limits.SEED[1]}, or press Roll.")
         wanted = asked(
             model, prompt=prompt, negative_prompt=negative_prompt, seed=seed, steps=steps, guidance=guidance,
             guidance_rescale=guidance_rescale, sampler=sampler, eta=eta, noise_scale=noise_scale, spacing=spacing,
             karras=karras, width=width, height=height,
         )  # fmt: skip
         run, n = token_hex(6), SAMPLERS[wanted.sampler].evaluations(wanted.steps) + 1
-        sessions.note(session(request), run, wanted)
-        kept: list[Step] = []
-        keeping = True  # all of it or nothing
-        try:
-            with closing(paced(denoise(model, wanted))) as stream:
-                for step in stream:
-                    if keeping := keeping and sessions.holds(step, n):
-                        kept.append(step)
-                    else:
-                        kept.clear()
-                    picture = frames.data_uri(model.decode(step.latents)) if step.index == n - 1 else None
-                    yield frames.encode(
-                        step, run=run, n=n, model_preview=model.preview, picture=picture, steps=wanted.steps
-                    )
-        finally:  # what there is of a run that was cancelled can still be looked at
-            if kept and session(request):
-                trajectory = Trajectory(request=wanted, steps=tuple(kept), capsule=capsule(model))
-                sessions.put(session(request), run, trajectory)
+        here = session(request)
+        sessions.open(here)
+        sessions.note(here, run, wanted)
+
+        def keep(steps: Sequence[Step]) -> None:
+            sessions.put(here, run, collect(model, wanted, steps))
+
+        with closing(keeping(sessions, denoise(model, wanted), n, keep)) as stream:
+            for step in stream:
+                picture = frames.data_uri(model.decode(step.latents)) if step.index == n - 1 else None
+                yield frames.encode(step, run=run, n=n, model_preview=model.preview, picture=picture, steps=wanted.steps)
 
     return reverse

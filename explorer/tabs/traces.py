@@ -13,24 +13,35 @@ import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
 import gradio as gr
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
 
-from explorer import frames, trace
-from explorer.pictures import to_png
+from explorer import frames, limits, trace
+from explorer.collecting import pictured
+from explorer.forks import Forks, counted
+from explorer.pictures import to_image, to_png
+from explorer.player import signal
 from explorer.records import Model, Preview, RequestError, Trajectory
 from explorer.sessions import Sessions
-from explorer.tabs.common import HERE, session, told
+from explorer.snippet import snippet
+from explorer.tabs.common import HERE, REPLAYED, paced, session, told
+from explorer.tabs.descent import descent, settings
+from explorer.tabs.export import export, webp
 
 RECORDED = Path(__file__).parents[2] / "assets" / "traces" / "reverse.safetensors"
 # The ids of runs that were not made here begin with this; the player and the style know them by it.
 PREFIX = "recorded"
 FIRST = f"{PREFIX}-first"
+PAGE = "page"  # the run of an exported page, which has no other
 LARGEST = 64  # MB that a trace may have, here and at the upload
 
 
@@ -58,25 +69,28 @@ def recorded(model: Model, sessions: Sessions, stage: gr.HTML, said: gr.HTML) ->
         if request.query_params.get("run") == "1":  # the address asks for a run of its own, at once
             yield gr.skip()
             return
-        if _own(model, run):
+        if not limits.foreign(run, model):
             sessions.put(session(request), FIRST, run)
-        yield from _records(run, FIRST, picture)
+        yield from paced(_records(run, FIRST, picture), REPLAYED)
 
     said.click(play, None, stage, show_progress="hidden", api_visibility="private", concurrency_limit=None)
 
 
-def files(model: Model, sessions: Sessions, stage: gr.HTML, said: gr.HTML, player: str) -> None:
-    """The buttons that save the last run, as a picture or as a trace, and open a trace."""
+def files(model: Model, sessions: Sessions, family: Forks, stage: gr.HTML, said: gr.HTML, player: str) -> None:
+    """The buttons that save the last run, as a picture, a trace or a page, copy it as a script, and open a trace."""
     with gr.Row(elem_classes="files"):
-        picture = gr.Button("Save picture", size="sm", min_width=96)
-        whole = gr.Button("Save trace", size="sm", min_width=96)
-        upload = gr.UploadButton("Open trace", size="sm", min_width=96, file_types=[".safetensors"])
+        picture = gr.Button("Save picture", size="sm", min_width=72)
+        whole = gr.Button("Save trace", size="sm", min_width=72)
+        page = gr.Button("Save page", size="sm", min_width=72)
+        copy = gr.Button("Copy script", size="sm", min_width=72, elem_id=f"{player}-script")
+        upload = gr.UploadButton("Open trace", size="sm", min_width=72, file_types=[".safetensors"])
         link = gr.DownloadButton("", visible="hidden", elem_id=f"{player}-file")
+        script = gr.Textbox("", label="Script", visible="hidden")
 
     def kept(run: Any, request: gr.Request) -> Trajectory:
         trajectory = sessions.get(session(request), run) if isinstance(run, str) else None
         if trajectory is None and run == FIRST:
-            return trace.load(RECORDED)
+            return _first()
         if trajectory is None:
             raise RequestError("This run is not kept here; press Run for one of your own.")
         if trajectory.steps[-1].x0 is not None:  # the last Step of a whole run predicts nothing
@@ -86,18 +100,18 @@ def files(model: Model, sessions: Sessions, stage: gr.HTML, said: gr.HTML, playe
     @told
     def save_picture(run: Any, request: gr.Request) -> Iterator[str]:
         trajectory = kept(run, request)
-        if _own(model, trajectory):
-            settings = {"diffuscope": json.dumps(asdict(trajectory.request))}
-            content = to_png(model.decode(trajectory.latents), settings)
-        else:  # only the recorded run is kept without its model
-            content = RECORDED.with_suffix(".png").read_bytes()
+        if (picture := _picture(model, trajectory)) is None:
+            raise RequestError("This trace has no picture of its end, and only the model that made it can decode it.")
+        made = settings(trajectory, descent(sessions, family, session(request), run))
         with _place(trajectory, "png") as path:
-            path.write_bytes(content)
+            path.write_bytes(to_png(picture, {"diffuscope": json.dumps(made)}))
             yield str(path)
 
     @told
     def save_trace(run: Any, request: gr.Request) -> Iterator[str]:
         trajectory = kept(run, request)
+        if not limits.foreign(trajectory, model):
+            trajectory = pictured(model, trajectory)
         with _place(trajectory, "safetensors") as path:
             trace.save(trajectory, path)
             size = path.stat().st_size / 2**20
@@ -108,29 +122,69 @@ def files(model: Model, sessions: Sessions, stage: gr.HTML, said: gr.HTML, playe
             yield str(path)
 
     @told
+    def save_page(run: Any, request: gr.Request) -> Iterator[str]:
+        trajectory = kept(run, request)
+        picture = _picture(model, trajectory)
+        uri = None if picture is None else webp(to_image(picture))
+        with _place(trajectory, "html") as path:
+            origins = descent(sessions, family, session(request), run)
+            path.write_text(export(trajectory, _records(trajectory, PAGE, uri), origins), "utf-8")
+            yield str(path)
+
+    @told
+    def copy_script(run: Any, request: gr.Request) -> Iterator[str]:
+        yield snippet(kept(run, request), model)
+
+    @told
     def play(path: str, request: gr.Request) -> Iterator[tuple[dict[str, Any], Any]]:
         trajectory, run = trace.load(path), f"{PREFIX}-{token_hex(6)}"
-        picture = None
-        if _own(model, trajectory):
-            picture = frames.data_uri(model.decode(trajectory.latents))
-            sessions.put(session(request), run, trajectory)
+        picture = _picture(model, trajectory)
+        sessions.open(session(request))
+        sessions.put(session(request), run, trajectory)
         line = _line("Opened trace", trajectory, model)
-        for record in _records(trajectory, run, picture):
+        uri = None if picture is None else frames.data_uri(picture)
+        for record in paced(_records(trajectory, run, uri), REPLAYED):
             yield record, line
 
-    shown = f"() => document.querySelector('#{player} .player').dataset.run ?? ''"
-    for button, handler in ((picture, save_picture), (whole, save_trace)):
+    # The run on the stage, or the branch that has the player's place there.
+    said_of = f"document.querySelector('#{player} .player').dataset"
+    shown = f"() => {said_of}.branch ?? {said_of}.run ?? ''"
+    for begun in (picture.click, whole.click, page.click, copy.click, upload.upload):
+        begun(fn=None, js=signal(player, "wait"))  # first: a listener waits for the one before it
+    saves = []
+    for button, handler in ((picture, save_picture), (whole, save_trace), (page, save_page)):
         saved = button.click(
             handler, stage, link, js=shown, preprocess=False, show_progress="hidden", api_visibility="private",
             concurrency_id="model",
         )  # fmt: skip
+        saves.append(saved)
         saved.success(fn=None, js=f"() => document.querySelector('#{player}-file').click()")
-    upload.upload(play, upload, [stage, said], show_progress="hidden", api_visibility="private", concurrency_id="model")
+    copied = copy.click(
+        copy_script, stage, script, js=shown, preprocess=False, show_progress="hidden", api_visibility="private",
+        concurrency_id="model",
+    )  # fmt: skip
+    source = (HERE / "copied.js").read_text("utf-8").split("\n", 1)[1].strip()  # without its comment
+    copied.success(fn=None, inputs=script, js=f"(text) => ({source})(text, {json.dumps(copy.elem_id)})")
+    played = upload.upload(
+        play, upload, [stage, said], show_progress="hidden", api_visibility="private", concurrency_id="model"
+    )
+    overs = [over for one in (*saves, copied, played) for over in (one.then, one.failure)]
+    for over in overs:
+        over(fn=None, js=signal(player, "ready"))
 
 
-def _own(model: Model, trajectory: Trajectory) -> bool:
-    """Whether a run is one of this model, so that its VAE can decode it."""
-    return trajectory.capsule["model"] == model.name and trajectory.latents.shape[1] == model.latent_channels
+def _first() -> Trajectory:
+    """The recorded run and its picture."""
+    run, picture = trace.load(RECORDED), Image.open(RECORDED.with_suffix(".png")).convert("RGB")
+    return replace(run, pictures={run.steps[-1].index: torch.from_numpy(np.array(picture)).movedim(-1, 0)})
+
+
+def _picture(model: Model, trajectory: Trajectory) -> Tensor | None:
+    """What a run ended in, (1, 3, H, W) in 0 … 1: decoded here if it is this model's, else as its trace brought it."""
+    if not limits.foreign(trajectory, model):
+        return model.decode(trajectory.latents)
+    stored = trajectory.pictures.get(trajectory.steps[-1].index)
+    return None if stored is None else stored[None] / 255
 
 
 def _records(trajectory: Trajectory, run: str, picture: str | None) -> Iterator[dict[str, Any]]:
@@ -146,7 +200,9 @@ def _records(trajectory: Trajectory, run: str, picture: str | None) -> Iterator[
 def _line(kind: str, trajectory: Trajectory, model: Model) -> str:
     request = trajectory.request
     prompt = f"prompt “{request.prompt[:60]}”" if request.prompt else "no prompt"
-    source = "" if _own(model, trajectory) else f", of the model {str(trajectory.capsule['model'])[:40]}"
+    first = trajectory.steps[0].index
+    prompt = f"a branch from {counted(request)} {first} on, {prompt}" if first else prompt
+    source = "" if not limits.foreign(trajectory, model) else f", of the model {str(trajectory.capsule['model'])[:40]}"
     return f"<p><b>{kind}:</b> {escape(f'{prompt}, seed {request.seed}{source}')}; press Run for your own.</p>"
 
 
@@ -154,5 +210,7 @@ def _line(kind: str, trajectory: Trajectory, model: Model) -> str:
 def _place(trajectory: Trajectory, ending: str) -> Iterator[Path]:
     """Where to write a file, named after the run; Gradio copies it into its cache before the place is gone again."""
     words = "-".join("".join(c if c.isascii() and c.isalnum() else " " for c in trajectory.request.prompt).split())[:40]
+    first = trajectory.steps[0].index
+    own = f"seed-{trajectory.request.seed}" + (f"-branch-from-{first}" if first else "")
     with tempfile.TemporaryDirectory(prefix="diffuscope-") as folder:
-        yield Path(folder) / f"diffuscope-{words or 'no-prompt'}-seed-{trajectory.request.seed}.{ending}"
+        yield Path(folder) / f"diffuscope-{words or 'no-prompt'}-{own}.{ending}"

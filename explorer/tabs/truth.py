@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from explorer import limits
-from explorer.engine import denoise
 from explorer.lessons import mse, true_eps
 from explorer.player.compare import compare as comparison
 from explorer.records import Model, Request, RequestError, Step
 from explorer.schedule import schedule
 from explorer.tabs.common import paced, told
 from explorer.tabs.form import cut_note, numeral, taken
+from explorer.tabs.gpu import denoise
 from explorer.tabs.lanes import Lane, Record, asked, buttons, curve, place, record, wire
 
 TITLE = "Predicted against true: how wrong is the noise prediction"

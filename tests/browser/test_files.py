@@ -12,6 +12,7 @@ from serving import serve
 import app
 from explorer import Request, limits, run, trace
 from explorer.pictures import to_image
+from explorer.snippet import snippet
 from explorer.tabs.traces import FIRST, RECORDED
 
 LINE = ".html-container .recorded-line"
@@ -85,6 +86,7 @@ def test_picture_and_trace_of_the_last_run(page, tiny_model, tmp_path):
     wanted = Request(prompt="cat with tears of joy on black", seed=6, steps=4, guidance=4.0, karras=False)
     assert kept.request == limits.check(wanted, tiny_model)
     assert (kept.latents == run(tiny_model, wanted).latents).all()
+    assert [*kept.pictures] == [1, 2, 3, 4]  # for whoever opens it without the model
     picture = Image.open(save(page, "Save picture", tmp_path))
     assert Request(**json.loads(picture.text["diffuscope"])) == kept.request
     assert picture.tobytes() == to_image(tiny_model.decode(kept.latents)).tobytes()
@@ -114,7 +116,7 @@ def test_a_bad_trace_is_told_in_one_sentence_and_the_last_result_stays(page, tmp
     open_trace(page, bad)
     toast = page.locator(".toast-body")
     toast.wait_for()
-    assert "bytes of numbers in order; it holds" in toast.inner_text()
+    assert "bytes of numbers; it holds" in toast.inner_text()
     assert page.evaluate(f"[{PLAYER}.dataset.run, {PLAYER}.dataset.frame]") == [before, "3"]
     assert page.locator(".pane.is-picture img").is_visible()
 
@@ -129,3 +131,37 @@ def test_a_stopped_run_is_not_saved_and_that_is_told(page):
     toast = page.locator(".toast-body")
     toast.wait_for()
     assert "This run was stopped before its end; press Run for a whole one." in toast.inner_text()
+
+
+def test_the_run_as_a_script_on_the_clipboard(open_page, address, tiny_model):
+    page = open_page(address, permissions=["clipboard-read", "clipboard-write"])
+    run_to_the_end(page, 3)
+    page.get_by_role("button", name="Copy script").click()
+    page.get_by_role("button", name="Copied").wait_for()
+    wanted = Request(prompt="cat with tears of joy on black", seed=3, steps=3, guidance=4.0, karras=False)
+    assert page.evaluate("navigator.clipboard.readText()") == snippet(wanted, tiny_model)
+    page.get_by_role("button", name="Copy script").wait_for()  # its label again
+
+
+def test_without_a_clipboard_the_script_is_shown_and_selected(open_page, address):
+    page = open_page(address, 390, 844)
+    page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")  # as on a page without https
+    run_to_the_end(page, 2)
+    button = page.get_by_role("button", name="Copy script")
+    button.click()
+    script = page.get_by_role("textbox", name="The run as a Python script")
+    script.wait_for()
+    assert "num_inference_steps=2," in script.input_value()
+    assert page.evaluate("getSelection().toString()") == script.input_value()
+    page.keyboard.press("Escape")
+    script.wait_for(state="detached")
+    assert button.evaluate("button => button === document.activeElement")
+
+
+def test_the_buttons_of_a_phone_are_all_on_the_screen(open_page, address):
+    page = open_page(address, 390, 844)
+    boxes = page.evaluate("""[...document.querySelectorAll('.experiment .files button')].map(b => b.getBoundingClientRect())
+        .filter(b => b.width).map(b => [b.left, b.right, b.top, b.height])""")
+    assert len(boxes) == 5
+    assert all(left >= 0 and right <= 390 and height >= 44 for left, right, _, height in boxes)
+    assert len({top for _, _, top, _ in boxes}) == 2

@@ -235,9 +235,9 @@ def test_smooth_and_sharp(page):
 def test_a_pane_opens_large_and_saves(page):
     run_to_the_end(page, 2)
     page.get_by_role("button", name="Enlarge latents now").click()
-    assert page.locator("dialog.large canvas").bounding_box()["width"] > 500
+    assert page.locator(".player dialog.large canvas").bounding_box()["width"] > 500
     with page.expect_download() as download:
         page.get_by_role("dialog").get_by_role("button", name="Save").click()
     assert download.value.suggested_filename == "diffuscope-x_t-step-2.png"
     page.keyboard.press("Escape")
-    assert not page.locator("dialog.large").is_visible()
+    assert not page.locator(".player dialog.large").is_visible()

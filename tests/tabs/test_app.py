@@ -17,18 +17,26 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def environment(monkeypatch):
-    for name in ("MODEL", "DEVICE", "HOST", "PORT", "SHARE"):
+    for name in ("MODEL", "DEVICE", "HOST", "PORT", "SHARE", "MCP"):
         monkeypatch.delenv(f"DIFFUSCOPE_{name}", raising=False)
     return monkeypatch.setenv
 
 
 def test_defaults(environment):
     arguments = app.parser().parse_args([])
-    assert vars(arguments) == {"model": None, "device": None, "host": "127.0.0.1", "port": 7860, "share": False}
+    assert vars(arguments) == {
+        "model": None,
+        "device": None,
+        "host": "127.0.0.1",
+        "port": 7860,
+        "share": False,
+        "mcp": False,
+    }
 
 
 def test_the_environment_counts_and_flags_win(environment):
-    for name, value in {"MODEL": "a/b", "DEVICE": "cpu", "HOST": "0.0.0.0", "PORT": "7000", "SHARE": "true"}.items():
+    values = {"MODEL": "a/b", "DEVICE": "cpu", "HOST": "0.0.0.0", "PORT": "7000", "SHARE": "true", "MCP": "1"}
+    for name, value in values.items():
         environment(f"DIFFUSCOPE_{name}", value)
     assert vars(app.parser().parse_args([])) == {
         "model": "a/b",
@@ -36,9 +44,10 @@ def test_the_environment_counts_and_flags_win(environment):
         "host": "0.0.0.0",
         "port": 7000,
         "share": True,
+        "mcp": True,
     }
-    arguments = app.parser().parse_args(["--model", "c/d", "--port", "7001", "--no-share"])
-    assert (arguments.model, arguments.port, arguments.share) == ("c/d", 7001, False)
+    arguments = app.parser().parse_args(["--model", "c/d", "--port", "7001", "--no-share", "--no-mcp"])
+    assert (arguments.model, arguments.port, arguments.share, arguments.mcp) == ("c/d", 7001, False, False)
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "http", "-1"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 
+import gradio as gr
 import numpy as np
 import pytest
 import torch
@@ -14,9 +15,12 @@ from serving import serve
 
 import app
 from explorer import Request, run
+from explorer.forks import Forks
 from explorer.lessons import distance, mse
 from explorer.samplers import SAMPLERS
+from explorer.sessions import Sessions
 from explorer.tabs.compare import CHANGES, changed, runner
+from explorer.tabs.fork import runner as forker
 
 FORM = {"prompt": "pizza", "seed": 5, "steps": 6, "guidance": 3.0, "sampler": "DDIM", "negative_prompt": "",
         "guidance_rescale": 0.0, "eta": 0.0, "noise_scale": 1.0, "spacing": "", "karras": False, "width": None,
@@ -66,6 +70,24 @@ def test_the_start_is_one_noise_and_no_change_is_no_difference(tiny_model):
     got = list(runner(tiny_model)(**FORM, change="guidance", other_guidance=3.0))
     assert [r["series"][0]["value"] for r in got] == [0] * 7
     assert "made no difference" in got[-1]["note"]
+
+
+@pytest.mark.parametrize(("sampler", "unit"), [("Euler", "step"), ("Heun", "evaluation")])
+def test_beside_a_branch_of_another_grid_every_number_is_of_the_same_place(tiny_model, sampler, unit):
+    sessions = Sessions()
+    sessions.put("ann", "root", run(tiny_model, A))
+    fork = forker(tiny_model, sessions, Forks(sessions))
+    values = FORM | {"sampler": sampler, "steps": 9, "run": "root", "at": 2}
+    got = [one for one in fork(**values, request=gr.Request(session_hash="ann")) if "lanes" in one]
+    begins, last = got[0]["branch"]["begins"], got[-1]["at"][1]
+    assert got[begins]["at"][1] != begins  # so that the timeline's own count would be another number
+    for record in got[begins + 1 : -1]:
+        place = f"{unit} {record['at'][1]} of {last}"
+        assert record["place"] == record["lanes"][1]["place"] == place
+        assert record["note"].startswith(f"At {place} the states are ")
+        theirs, ours, _ = record["lanes"]
+        assert theirs["detail"].startswith(f"{theirs['place']} · t = ")
+        assert ours["detail"].startswith(f"{place} · t = ")
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)

@@ -5,12 +5,18 @@ from __future__ import annotations
 import base64
 import io
 import json
+from dataclasses import replace
 
+import gradio as gr
+import pytest
 import torch
 from PIL import Image
 
 from explorer import Request, limits, run, trace
+from explorer.forks import Forks
 from explorer.player import HERE as PLAYER
+from explorer.sessions import Sessions
+from explorer.snippet import snippet
 from explorer.tabs import traces
 from explorer.tabs.form import DEFAULTS
 
@@ -50,3 +56,37 @@ def test_a_file_to_save_is_named_after_its_run_and_leaves_nothing_behind():
         path.write_bytes(io.BytesIO(b"x").read())
         assert path.name == "diffuscope-cat-with-tears-of-joy-on-black-seed-3.png"
     assert not path.parent.exists()
+
+
+def copied(model, sessions, run_id):
+    """What the handler of "Copy script" gives to the page of ann."""
+    with gr.Blocks() as page:
+        traces.files(model, sessions, Forks(sessions), gr.HTML(), gr.HTML(), "player")
+    handler = next(one.fn for one in page.fns.values() if getattr(one.fn, "__name__", "") == "copy_script")
+    (text,) = handler(run_id, gr.Request(session_hash="ann"))
+    return text
+
+
+def test_the_script_of_the_run_on_the_stage(embedded_model, tiny_model):
+    sessions, whole = Sessions(), run(tiny_model, Request(prompt="cat", steps=3, seed=5))
+    sessions.put("ann", "mine", whole)
+    assert copied(tiny_model, sessions, "mine") == snippet(whole, tiny_model)
+    assert copied(embedded_model, sessions, traces.FIRST) == snippet(trace.load(traces.RECORDED), embedded_model)
+
+
+def test_a_run_that_is_no_script_is_told_in_one_sentence(tiny_model):
+    sessions, whole = Sessions(), run(tiny_model, Request(prompt="cat", steps=3, seed=5))
+    sessions.put("ann", "stopped", replace(whole, steps=whole.steps[:2]))
+    sessions.put("ann", "branch", run(tiny_model, whole.request, (whole, 1)))
+    sessions.put("ann", "below", run(tiny_model, Request(steps=2, guidance=0.5)))
+    for name, sentence in (
+        ("stopped", "This run was stopped before its end; press Run for a whole one."),
+        ("branch", "start is step 1, not in the noise of seed 5; diffusers alone begins in that."),
+        ("below", "guidance is 0.5; below 1 diffusers alone leaves the unconditional prediction out."),
+        (traces.FIRST, "can be played but not copied as a script."),
+        ("none", "This run is not kept here; press Run for one of your own."),
+        (3, "This run is not kept here; press Run for one of your own."),
+    ):
+        with pytest.raises(gr.Error) as refusal:
+            copied(tiny_model, sessions, name)
+        assert sentence in refusal.value.message

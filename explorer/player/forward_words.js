@@ -1,0 +1,66 @@
+// What the Forward stage says: label, formulas with this step's numbers, the sentence, the warning. Names that come from
+// the server are set as text, never as markup.
+
+const XT = "<i>x</i><sub>t</sub>", X0 = "<i>x</i><sub>0</sub>";
+const signed = (value, digits = 1) => (Number.isFinite(value) ? (value < 0 ? "−" : "+") + Math.abs(value).toFixed(digits) : value < 0 ? "−∞" : "∞");
+const decibels = (value) => `${signed(value)} dB`;
+const small = (value) => (value === 0 ? "0" : value < 0.001 ? value.toExponential(1).replace("-", "−") : value.toFixed(value < 0.1 ? 4 : 3));
+
+const alphaBar = (schedule, t) => (t ? schedule.alphas_cumprod[t - 1] : 1);
+const betaOf = (schedule, t) => (t ? 1 - alphaBar(schedule, t) / alphaBar(schedule, t - 1) : 0);
+const snrDb = (alpha, variance) => 10 * Math.log10((alpha * variance) / (1 - alpha)); // Infinity at t = 0
+const stageOf = (db) => (props.stages.find(([floor]) => floor === null || db >= floor) ?? props.stages.at(-1))[1];
+
+// The state of another row whose measured SNR is nearest. SNR falls with t, so the search is by halves.
+function matching(db, schedule, variance) {
+  if (db === Infinity) return 0;
+  let low = 1, high = schedule.steps;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (snrDb(alphaBar(schedule, middle), variance) <= db) high = middle; else low = middle + 1;
+  }
+  const away = (t) => Math.abs(snrDb(alphaBar(schedule, t), variance) - db);
+  return low > 1 && away(low - 1) <= away(low) ? low - 1 : low;
+}
+
+const normal = (mean, of, variance) =>
+  `<span class="call">𝒩(<span class="q-x_t">${XT}</span>; <span class="q-x0">${mean}<span class="dot">·</span>${of}</span>, <span class="q-eps">${variance}<span class="dot">·</span><b>I</b></span>)</span>`;
+const before = "<i>x</i><sub>t−1</sub>", bar = "<i>ᾱ</i><sub>t</sub>";
+
+function jumpEquation(schedule, t) {
+  const alpha = alphaBar(schedule, t);
+  return `<span class="left">q(<span class="q-x_t">${XT}</span> | <span class="q-x0">${X0}</span>)</span><span class="general"> = ${normal(`√${bar}`, X0, `(1 − ${bar})`)}</span>` +
+    ` = ${normal(Math.sqrt(alpha).toFixed(3), X0, small(1 - alpha))}<span class="gloss">one jump</span>`;
+}
+
+function stepEquation2(schedule, t) {
+  const head = `<span class="left">q(<span class="q-x_t">${XT}</span> | <span class="q-x0">${before}</span>)</span><span class="general"> = ${normal("√(1 − <i>β</i><sub>t</sub>)", before, "<i>β</i><sub>t</sub>")}</span>`;
+  if (!t) return `${head}<span class="gloss">begins at t = 1</span>`;
+  const beta = betaOf(schedule, t);
+  return `${head} = ${normal(Math.sqrt(1 - beta).toFixed(beta < 0.001 ? 5 : 4), before, small(beta))}<span class="gloss">one small step</span>`;
+}
+
+function labelOf(schedule, t, db) {
+  if (!t) return `t = 0 of ${schedule.steps} · the picture itself`;
+  return `t = ${t} of ${schedule.steps} · ᾱ ${alphaBar(schedule, t).toFixed(3)} · SNR ${decibels(db)} · ${stageOf(db) === "none" ? "no" : stageOf(db)} noise`;
+}
+
+// `at`: t and SNR of the latent row and of the second schedule's row.
+function sentence(picture, schedule, t, db, at, match) {
+  const { pixels, latents } = picture;
+  if (!t) return "The picture itself, before any noise, in pixels and as the VAE's latents. Drag the timeline: every state is the picture times one number plus noise times another.";
+  const share = 1 - alphaBar(schedule, t), other = at.second && ` Under ${at.second.name} the same ${match === "snr" ? "SNR is reached at" : "time,"} t = ${at.second.t}${match === "snr" ? "" : `, is at ${decibels(at.second.db)}`}.`;
+  const percent = share > 0.995 ? (share < 0.9995 ? (100 * share).toFixed(1) : "over 99.9") : share < 0.01 ? "less than 1" : Math.round(100 * share);
+  const lead = `At t = ${t}, the noise has ${percent}% of the weight (1 − ᾱ). Of this picture's own variance, ${pixels.var.toFixed(2)}, that leaves ${decibels(db)} of signal to noise: ${stageOf(db) === "none" ? "hardly any" : stageOf(db)} noise.`;
+  const spread = `The latents vary by ${latents.var.toFixed(2)}`;
+  const rest = match === "snr"
+    ? ` ${spread}, so they reach that SNR at t = ${at.latents.t}${Math.abs(at.latents.db - db) > 0.5 ? ` (nearest: ${decibels(at.latents.db)})` : ""}.`
+    : ` ${spread}: at the same t they are at ${decibels(at.latents.db)}, ${Math.abs(at.latents.db - db) < 0.5 ? "as far gone" : at.latents.db > db ? "less far gone" : "further gone"}.`;
+  return lead + rest + (other || "");
+}
+
+function warningOf(schedule, mean) {
+  const { db, rest } = schedule.terminal, left = Math.sqrt(alphaBar(schedule, schedule.steps));
+  return `Terminal SNR ${decibels(db)}, not zero: x_T still holds ${left.toFixed(3)} of the picture, and with it ${signed(rest, 3)} of its mean brightness, ${signed(mean, 2)}. ` +
+    (left < 0.02 ? "That little is barely seen; with more, a" : "A") + " model trained so is always told the brightness, starts from noise that doesn't tell it, and its pictures come out middling, neither dark nor bright (arXiv:2305.08891).";
+}

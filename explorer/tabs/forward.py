@@ -1,0 +1,214 @@
+"""The Forward tab: a picture dissolves into noise, in pixels and in latents, by any schedule.
+
+One handler answers every change: with the picture and its noise where these are new, with the schedule alone where they
+are on the stage already. All states in between are the browser's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache, wraps
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+
+import gradio as gr
+from gradio.utils import get_upload_folder, is_in_or_equal
+
+from explorer import forward as process
+from explorer import limits
+from explorer.figures import curves
+from explorer.forward import LARGEST, Noising, Source
+from explorer.forward_schedule import KNOTS
+from explorer.forward_schedule import schedule as scheduled
+from explorer.intake import BYTES, bring
+from explorer.noising import STAGES
+from explorer.player import forward as player
+from explorer.records import Model, RequestError
+from explorer.sessions import Sessions
+from explorer.tabs import forward_files
+from explorer.tabs.common import session, told
+from explorer.tabs.forward_form import EXAMPLES, FOLDER, Form, checked, form
+from explorer.tabs.forward_runs import GONE, Runs, answers
+from explorer.tabs.url import Linked
+
+TITLE = "Forward"
+LEAD = "Choose a picture, then drag the timeline: it dissolves into noise, in pixels and in the model's own latents."
+STAGE = "forward-stage"
+PLAY = "forward-play"
+# The run that is on the stage, put in place of the last input.
+SHOWN = f"document.querySelector('#{STAGE} [data-run]')?.dataset.run ?? ''"
+RUN_OF_STAGE = f"(...values) => [...values.slice(0, -1), {SHOWN}]"
+NAME = 60  # characters of a file's name that are shown
+
+Record = dict[str, Any]
+
+
+def build(model: Model, sessions: Sessions) -> Linked:
+    """Builds the tab into the open Blocks."""
+    runs = Runs()
+    sessions.on_drop(runs.drop)
+    look, sees, walk = answers(model, runs)
+    with gr.Row(elem_classes="leads"):
+        gr.Markdown(LEAD, elem_classes="lead")
+        first = _first()
+    with gr.Row(elem_classes="experiment forward-tab"):
+        with gr.Column(elem_classes="controls"):
+            controls = form()
+        with gr.Column(elem_classes="stage-column"):
+            stage = player.forward(STAGE, look=look, stages=STAGES)
+            plot = gr.Plot(
+                _plotted(model, controls.defaults()), elem_id=player.CURVES, show_label=False, container=False, format="png"
+            )
+            player.folds("forward-folds", stage=STAGE, sees=sees, walk=walk)
+            forward_files.build(model, runs, stage, SHOWN)
+
+    handler, inputs = runner(model, runs), [controls.picture, *controls.linked.values(), controls.run]
+    drawing: dict[str, Any] = {
+        "preprocess": False,  # raw values: the sentences here are the only refusal, and no picture is decoded unchecked
+        "show_progress": "hidden",
+        "concurrency_id": "forward",
+        "concurrency_limit": 2,
+    }
+    gr.on(
+        [first.click, *(control.change for control in controls.linked.values())],  # type: ignore[attr-defined]
+        handler, inputs, stage, js=RUN_OF_STAGE, api_name="forward", trigger_mode="always_last", **drawing,
+    )  # fmt: skip
+
+    @wraps(handler)
+    def brought(*values: Any) -> Any:
+        return handler(*values) if values[0] is not None else gr.skip()  # emptied, by the lines below
+
+    given = controls.picture.change(brought, inputs, stage, api_visibility="private", trigger_mode="once", **drawing)
+    own = [controls.picture, controls.linked["example"]]  # the field is free for the next picture
+    given.success(fn=None, js="(picture, example) => picture ? [null, ''] : [picture, example]", inputs=own, outputs=own)
+    given.failure(fn=None, js="() => null", outputs=controls.picture)
+
+    gr.on(
+        [controls.linked[name].change for name in ("schedule", "steps", "rescaled", "drawn", "second")],  # type: ignore[attr-defined]
+        lambda *values: _plotted(model, values), [controls.linked[name] for name in Form.PLOTTED], plot,
+        preprocess=False, queue=False, show_progress="hidden", api_visibility="private", trigger_mode="always_last",
+    )  # fmt: skip
+    return Linked(controls.linked, checked, PLAY)
+
+
+def runner(model: Model, runs: Runs) -> Callable[..., Record]:
+    """The endpoint: its parameters are those of the API."""
+
+    @cache
+    def example_source(name: str) -> Source:
+        data = (FOLDER / f"{name}.png").read_bytes()
+        return process.source(EXAMPLES[name], bring(data, model.default_size, LARGEST), model)
+
+    def chosen(picture: Any, example: Any, kept: Noising | None) -> Source:
+        if picture is not None:
+            name, data = _read(picture)
+            return process.source(name, bring(data, model.default_size, LARGEST), model)
+        if example in ("", None):
+            if kept is None:
+                raise RequestError(GONE)
+            return kept.source
+        if not isinstance(example, str) or example not in EXAMPLES:
+            raise RequestError(f"example is {str(example)[:40]!r}; it must be one of {', '.join(EXAMPLES)}.")
+        return example_source(example)
+
+    @_once
+    def forward(
+        picture: dict[str, Any] | None = None,
+        example: str = "house",
+        schedule: str = "linear",
+        steps: int = 1000,
+        seed: int = 7,
+        rescaled: bool = True,
+        drawn: str = KNOTS,
+        second: str = "",
+        prompt: str = "",
+        run: str = "",
+        request: gr.Request | None = None,
+    ) -> Record:
+        """Noises a picture: one record with its pixels, its latents, their noise and the schedule's alphas_cumprod.
+
+        State t is sqrt(alphas_cumprod[t - 1]) * x0 + sqrt(1 - alphas_cumprod[t - 1]) * eps, for pixels (x0 as bytes, 0 to
+        255 meaning -1 to 1) and latents alike; all other planes are base64 of little-endian float16.
+
+        Parameters:
+            picture: a file (PNG, JPEG, WebP, GIF, BMP or TIFF); null for the example
+            example: which of the pictures in assets/examples, where no file is given; empty for the picture of `run`
+            schedule: linear, scaled linear, cosine, sigmoid, the model's own, or drawn by hand
+            steps: T, 10 to 1000
+            seed: which noise, 0 to 2**32 - 1; the latents' noise is what a Reverse run of this seed begins with
+            rescaled: whether a smaller T takes a subsequence of alphas_cumprod and so ends in noise; false keeps the betas
+            drawn: knots of a schedule drawn by hand, its kind and then place:value, as in "log-SNR 0:40 0.5:0 1:-40"
+            second: another schedule to compare with; empty for none
+            prompt: with which the model is asked what it sees
+            run: the id of an earlier answer; where picture and seed are still the same, only the schedule is sent
+        """
+        made = scheduled(schedule, steps, rescaled, drawn, model)
+        other = None if second in ("", None) else scheduled(second, steps, rescaled, drawn, model, "second")
+        if seed in (None, ""):
+            raise RequestError(
+                f"The seed is empty; type a whole number from {limits.SEED[0]} to {limits.SEED[1]}, or press Roll."
+            )
+        asked = limits.text("prompt", prompt)
+        whole = limits.whole("seed", seed, limits.SEED)
+        kept = runs.get(run)
+        source = chosen(picture, example, kept)
+        state = Noising(source, whole, made, other, asked)
+        if kept is not None and kept.source is source and kept.seed == whole and runs.owns(session(request), run):
+            runs.put(session(request), run, state)
+            return process.schedule_record(run, state)
+        name = token_hex(6)
+        runs.put(session(request), name, state)
+        return process.picture_record(name, state, model.preview)
+
+    return forward
+
+
+def _once(handler: Callable[..., Record]) -> Callable[..., Record]:
+    """Errors told as in a stream, and one answer, which is sent once."""
+    stream = told(lambda *args, **kwargs: iter([handler(*args, **kwargs)]))
+
+    @wraps(handler)
+    def wrapper(*args: Any, **kwargs: Any) -> Record:
+        return next(iter(stream(*args, **kwargs)))
+
+    return wrapper
+
+
+def _read(picture: Any) -> tuple[str, bytes]:
+    """A file that was uploaded: its name, and its bytes up to the limit.
+
+    Raises:
+        RequestError: it is no file, or none that was uploaded.
+    """
+    path = picture.get("path") if isinstance(picture, dict) else None
+    if not isinstance(path, str) or "\0" in path:
+        raise RequestError("picture is not a file; upload one, or leave it empty for the example.")
+    if not is_in_or_equal(path, get_upload_folder()) or not Path(path).is_file():
+        raise RequestError("picture is not a file that was uploaded here; upload it first.")
+    with Path(path).open("rb") as file:
+        data = file.read(BYTES + 1)
+    name = picture.get("orig_name")
+    return (name if isinstance(name, str) and name else "your picture")[:NAME], data
+
+
+def _plotted(model: Model, values: Any) -> Any:
+    """The curves of the schedules; skipped where they can't be drawn, which the other handler tells."""
+    try:
+        name, steps, rescaled, drawn, second = values
+        names = [name] if second in ("", None) else [name, second]
+        made = [scheduled(one, steps, rescaled, drawn, model) for one in names]
+    except RequestError:
+        return gr.skip()
+    return curves([(one.name, one.values) for one in made])
+
+
+def _first() -> gr.HTML:
+    """Nothing to see: asks for the first picture when the tab is first on the screen."""
+    return gr.HTML(
+        "",
+        js_on_load='requestAnimationFrame(() => trigger("click"));',
+        elem_classes="forward-first",
+        apply_default_css=False,
+        padding=False,
+    )

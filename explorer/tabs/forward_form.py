@@ -1,0 +1,167 @@
+"""The Forward tab's form: a picture, the schedule and what goes with it, and the check of an address."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any, ClassVar
+
+import gradio as gr
+from PIL import Image
+
+from explorer import limits, noising
+from explorer.forward_schedule import DRAWN, KNOTS, NAMES, knots
+from explorer.noising import T_RANGE
+from explorer.player import forward as player
+from explorer.records import RequestError
+from explorer.tabs.form import numeral, taken
+
+HERE = Path(__file__).parent
+CSS = HERE / "forward.css"  # given to launch()
+FOLDER = Path(__file__).parents[2] / "assets" / "examples"
+EXAMPLES = {  # file in assets/examples: what it is called
+    "house": "a house", "cat": "a cat", "tangerine": "a tangerine", "star": "a star", "night": "a night sky",
+    "chart": "a test chart",
+}  # fmt: skip
+THUMBNAIL = 56  # pixels
+SEED = 7
+STEPS = 1000
+SCHEDULE = "linear"
+# The knots as text follow the editor, and the editor the text.
+TO_TEXT = "(drawn) => [drawn.kind, ...drawn.knots.map((knot) => knot.join(':'))].join(' ')"
+TO_DRAWING = """(text, drawn) => {
+  const [kind, ...words] = text.trim().split(/\\s+/), knots = words.map((word) => word.split(':').map(Number));
+  const whole = (knot) => knot.length === 2 && knot.every(Number.isFinite);
+  const fine = ['log-SNR', 'beta'].includes(kind) && knots.length > 1 && knots.every(whole), next = { kind, knots };
+  return fine && JSON.stringify(next) !== JSON.stringify(drawn) ? next : drawn;
+}"""
+SHOW_DRAWER = f"""(...names) => {{
+  document.querySelector('.forward-tab').toggleAttribute('data-drawn', names.includes({DRAWN!r}));
+}}"""
+
+
+@dataclass(frozen=True)
+class Form:
+    """The controls: those of which an address can hold the value, by the endpoint's parameters in their order."""
+
+    PLOTTED: ClassVar = ("schedule", "steps", "rescaled", "drawn", "second")
+    picture: gr.Image
+    linked: Mapping[str, gr.components.Component]
+    run: gr.Textbox  # hidden: its place is taken by the run on the stage
+
+    def defaults(self) -> tuple[Any, ...]:
+        """What is plotted at first."""
+        return tuple(getattr(self.linked[name], "value", None) for name in self.PLOTTED)
+
+
+def form() -> Form:
+    """The controls, the rarer ones under More; built into the open Blocks."""
+    example = _examples()
+    picture = _told(gr.Image(
+        label="Or a picture of your own", sources=["upload", "clipboard", "webcam"], type="filepath", height=132,
+        elem_id="forward-picture", buttons=[],
+    ))  # fmt: skip
+    schedule = gr.Dropdown(list(NAMES), value=SCHEDULE, label="Schedule", elem_id="forward-schedule")
+    with gr.Column(elem_classes="drawn-schedule"):
+        drawer = player.drawer("forward-drawer", _drawing(KNOTS))
+        drawn = gr.Textbox(KNOTS, label="Its knots as text", info="place:value, from 0:… to 1:…", lines=1, max_lines=3)
+    steps = gr.Slider(*T_RANGE, value=STEPS, step=1, label="T, the number of steps", elem_id="forward-steps")
+    with gr.Row(elem_classes="seed-row"):
+        seed = gr.Number(SEED, label="Seed of the noise", precision=0, minimum=limits.SEED[0], maximum=limits.SEED[1])
+        dice = gr.Button("Roll", elem_classes="dice", size="sm", min_width=64, elem_id="forward-roll")
+    with gr.Accordion("More", open=False):
+        second = gr.Dropdown(
+            [("none", ""), *NAMES], value="", label="A second schedule", info="A third row, noised by it.",
+            elem_id="forward-second",
+        )  # fmt: skip
+        rescaled = gr.Checkbox(
+            True, label="Rescale for a smaller T", elem_id="forward-rescaled",
+            info="Off: the same betas in fewer steps. What goes wrong: it never becomes noise.",
+        )  # fmt: skip
+        prompt = gr.Textbox("", label="Prompt for “What the model sees”", info="Empty: it is asked without one.", lines=1)
+    run = gr.Textbox("", visible="hidden")
+
+    dice.click(fn=None, js="() => Math.floor(Math.random() * 100000)", outputs=seed)
+    drawer.input(fn=None, js=TO_TEXT, inputs=drawer, outputs=drawn)
+    drawn.change(fn=None, js=TO_DRAWING, inputs=[drawn, drawer], outputs=drawer)
+    gr.on([schedule.change, second.change], fn=None, js=SHOW_DRAWER, inputs=[schedule, second])
+    linked = {
+        "example": example, "schedule": schedule, "steps": steps, "seed": seed, "rescaled": rescaled, "drawn": drawn,
+        "second": second, "prompt": prompt,
+    }  # fmt: skip
+    return Form(picture, linked, run)
+
+
+def _told(picture: gr.Image) -> gr.Image:
+    """The field without Gradio's own check of types, whose answer to a wrong one is a traceback instead of a sentence."""
+    described = picture.api_info()
+    picture.api_info = lambda: described  # type: ignore[method-assign]
+    picture.data_model = None  # type: ignore[assignment]
+    return picture
+
+
+def checked(given: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
+    """The values of an address that the form can take, and one sentence for each that it can't."""
+    return taken(given, READERS)
+
+
+def _example(text: str) -> str:
+    if text == "":
+        raise RequestError("An address can't hold a picture of one's own.")
+    return _one_of("example", text, tuple(EXAMPLES))
+
+
+def _drawn(text: str) -> str:
+    noising.drawn(*knots(text), T_RANGE[1])
+    return text
+
+
+def _one_of(field: str, text: str, names: tuple[str, ...]) -> str:
+    if text not in names:
+        raise RequestError(f"{field} is {text[:40]!r}; it must be one of {', '.join(filter(None, names))}.")
+    return text
+
+
+READERS: Mapping[str, Any] = {
+    "example": _example,
+    "schedule": lambda text: _one_of("schedule", text, NAMES),
+    "steps": lambda text: limits.whole("steps", numeral(text), T_RANGE),
+    "seed": lambda text: limits.whole("seed", numeral(text), limits.SEED),
+    "rescaled": lambda text: _one_of("rescaled", text, ("true", "false")) == "true",
+    "drawn": _drawn,
+    "second": lambda text: _one_of("second", text, ("", *NAMES)),
+    "prompt": lambda text: limits.text("prompt", text),
+}
+
+
+def _drawing(line: str) -> dict[str, Any]:
+    kind, points = knots(line)
+    return {"kind": kind, "knots": [list(point) for point in points]}
+
+
+def _examples() -> gr.HTML:
+    """Thumbnails to click; its value is the name of the chosen one, or empty for a picture of one's own."""
+    buttons = "".join(
+        f'<button type="button" data-name="{name}" aria-pressed="false" aria-label="{escape(label)}"'
+        f' title="{escape(label)}"><img src="{_thumbnail(name)}" width="{THUMBNAIL}" height="{THUMBNAIL}" alt=""></button>'
+        for name, label in EXAMPLES.items()
+    )
+    return gr.HTML(
+        next(iter(EXAMPLES)),
+        label="Picture",
+        html_template=f'<div class="forward-examples" role="group" aria-label="Pictures to noise">{buttons}</div>',
+        js_on_load=(HERE / "examples.js").read_text("utf-8"),
+        apply_default_css=False,
+        padding=False,
+        elem_id="forward-examples",
+    )
+
+
+def _thumbnail(name: str) -> str:
+    side, buffer = 2 * THUMBNAIL, io.BytesIO()
+    Image.open(FOLDER / f"{name}.png").convert("RGB").resize((side, side), Image.Resampling.LANCZOS).save(buffer, "WEBP")
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -1,0 +1,152 @@
+"""The pictures that are noised on people's pages, kept for a while, and what a page asks of one state of them.
+
+look, sees and walk may be called by anybody with anything: they answer {"error": one sentence} and raise nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from threading import BoundedSemaphore, Lock
+from typing import Any
+from weakref import ref
+
+from explorer import frames, noising, seeing
+from explorer.forward import Noising, walk, walked
+from explorer.records import DiffuscopeError, Model
+from explorer.sessions import MIB
+from explorer.tabs.gpu import predict
+
+SESSION_BYTES = 16 * MIB
+TOTAL_BYTES = 256 * MIB
+ANSWERS = 64  # kept of each kind
+WAITING = 4  # more than this many at once are sent away: each holds one of the server's threads
+GONE = "This picture is not kept here any more; choose an example or give it again."
+NOWHERE = "There is no such place on the timeline; it goes from 0 to {}."
+BUSY = "The model is busy; rest here again in a moment."
+FAILED = "This could not be worked out; the server's log says why."
+
+Answer = dict[str, Any]
+Asked = Callable[[Any], Answer]
+
+
+class Runs:
+    """Noised pictures by run, the least recently used going first; safe to use from several threads."""
+
+    def __init__(self, session_bytes: int = SESSION_BYTES, total_bytes: int = TOTAL_BYTES) -> None:
+        self._limits = session_bytes, total_bytes
+        self._kept: OrderedDict[str, tuple[str, Noising]] = OrderedDict()
+        self._lock = Lock()
+
+    def put(self, session: str, run: str, state: Noising) -> None:
+        """Keeps a run, or replaces what it was; at least the newest of a session stays."""
+        with self._lock:
+            self._kept.pop(run, None)
+            self._kept[run] = session, state
+            for owner, limit in ((session, self._limits[0]), (None, self._limits[1])):
+                runs = [name for name, (whose, _) in self._kept.items() if owner in (None, whose)]
+                held = sum(nbytes(self._kept[name][1]) for name in runs)
+                for name in runs[:-1]:
+                    if held <= limit:
+                        break
+                    held -= nbytes(self._kept.pop(name)[1])
+
+    def get(self, run: Any) -> Noising | None:
+        """What a run noises; None where it was never kept or is gone."""
+        with self._lock:
+            if not isinstance(run, str) or run not in self._kept:
+                return None
+            self._kept.move_to_end(run)
+            return self._kept[run][1]
+
+    def owns(self, session: str, run: Any) -> bool:
+        """Whether a run is this session's, so that it may be changed."""
+        with self._lock:
+            return isinstance(run, str) and run in self._kept and self._kept[run][0] == session
+
+    def drop(self, session: str) -> None:
+        """Forgets all runs of a session."""
+        with self._lock:
+            for run in [run for run, (owner, _) in self._kept.items() if owner == session]:
+                del self._kept[run]
+
+
+def nbytes(state: Noising) -> int:
+    """The bytes of a run's picture and schedules; an example that several runs share counts for each."""
+    held = sum(tensor.nbytes for tensor in (state.source.pixels, state.source.small, state.source.latents))
+    return held + sum(40 * one.steps for one in (state.schedule, state.second) if one is not None)
+
+
+def answers(model: Model, runs: Runs) -> tuple[Asked, Asked, Asked]:
+    """look, sees and walk: each takes [run, t]."""
+
+    def ask(latents: Any, timesteps: Any, prompt: str) -> Any:
+        return predict(model, latents, timesteps, prompt)
+
+    def look(state: Noising, t: int) -> Answer:
+        start = time.perf_counter()
+        picture = frames.data_uri(model.decode(state.latents(t)[None]))
+        return {"picture": picture, "ms": round(1000 * (time.perf_counter() - start), 1)}
+
+    losses: OrderedDict[ref[Noising], list[dict[str, float]]] = OrderedDict()  # used by the one thread that works
+
+    def sees(state: Noising, t: int) -> Answer:
+        answer = seeing.sees(state, t, model, ask)
+        if ref(state) not in losses:
+            losses[ref(state)] = seeing.curve(state, model, ask)
+            while len(losses) > ANSWERS:
+                losses.popitem(last=False)
+        return answer | {"curve": losses[ref(state)]}
+
+    return _asked(runs, look, ANSWERS), _asked(runs, sees, ANSWERS), _asked(runs, walker(), 0)
+
+
+def walker() -> Callable[[Noising, int], Answer]:
+    """walk: one step on from where the last call left off costs one small step; back, or another run, starts anew."""
+    under_way: tuple[Noising, Iterator[noising.Noised], Any] | None = None
+    at: noising.Noised | None = None
+
+    def work(state: Noising, t: int) -> Answer:
+        nonlocal under_way, at
+        if under_way is None or under_way[0] is not state or (at is not None and at.t > t):
+            x0 = walked(state.source)
+            under_way, at = (state, noising.chain(x0, state.schedule.values, state.seed), x0), None
+        while t and (at is None or at.t < t):
+            at = next(under_way[1])
+        return walk(state, t, under_way[2], at)
+
+    return work
+
+
+def _asked(runs: Runs, work: Callable[[Noising, int], Answer], most: int) -> Asked:
+    """The guard around what works out one state: checks, a bounded crowd, one at a time, `most` answers kept, no errors."""
+    kept: OrderedDict[tuple[ref[Noising], int], Answer] = OrderedDict()  # a state that is gone is held by no key
+    working, places = Lock(), BoundedSemaphore(WAITING)
+
+    def answer(wanted: Any = None) -> Answer:
+        run, t = wanted if isinstance(wanted, list | tuple) and len(wanted) == 2 else (None, None)
+        if (state := runs.get(run)) is None:
+            return {"error": GONE}
+        steps = state.schedule.steps
+        if isinstance(t, bool) or not isinstance(t, int) or not 0 <= t <= steps:
+            return {"error": NOWHERE.format(steps)}
+        if not places.acquire(blocking=False):
+            return {"error": BUSY}
+        try:
+            with working:
+                key = ref(state), t
+                found = kept[key] = kept.pop(key, {}) or work(state, t)
+                while len(kept) > most:
+                    kept.popitem(last=False)
+                return found
+        except DiffuscopeError as error:
+            return {"error": str(error)}
+        except Exception:
+            logging.getLogger(__name__).exception("A state could not be worked out")
+            return {"error": FAILED}
+        finally:
+            places.release()
+
+    return answer

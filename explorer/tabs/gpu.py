@@ -1,0 +1,161 @@
+"""Runs and decodings where the device is: here, or on ZeroGPU in the process that Hugging Face's `spaces` forks for it.
+
+On ZeroGPU the server itself has no device: only what is decorated by `spaces.GPU` has one, in a forked worker. So one
+generator is decorated, and all that computes goes through it; handlers, sessions and records stay in the server. The
+worker has the model by the fork, in a closure: a model is never pickled. What does cross is bytes, both ways, with
+tensors as plain CPU arrays: torch's own way of sending a tensor between processes keeps a file open for each.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import pickle
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from types import MappingProxyType
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from explorer import engine, limits
+from explorer.engine import Start
+from explorer.records import Conditioning, DiffuscopeError, Model, Request, Step
+from explorer.samplers import SAMPLERS
+
+WORK: Mapping[str, Callable[..., Iterator[Any]]] = {
+    "denoise": engine.denoise,
+    "denoise_batch": engine.denoise_batch,
+    "predict": lambda *asked: iter([_predict(*asked)]),
+    "encode": lambda model, picture: iter([model.encode(picture)]),
+    "decode": lambda model, latents: iter([model.decode(latents)]),
+}
+LEAST = 10  # seconds of the device to ask for
+MOST = 120  # what is asked for must be left of the person's share
+EVALUATION = 0.15  # seconds, generous, of one at 512 x 512 with guidance
+AREA = 512 * 512
+
+
+def on_gpu(model: Model) -> Model:
+    """The model itself, or on ZeroGPU one that computes in the worker; to be called before the page is launched.
+
+    Without `spaces`, and where `spaces` finds no ZeroGPU, nothing is between the model and who asks it.
+    """
+    try:
+        import spaces
+    except ImportError:
+        return model
+
+    def work(task: bytes, seconds: int) -> Generator[bytes]:
+        name, arguments = unpack(task)
+        try:
+            for made in WORK[name](model, *arguments):
+                yield pack(made)
+        except (DiffuscopeError, torch.cuda.OutOfMemoryError) as error:  # what the page has a sentence for
+            yield pack(error)
+
+    decorated = spaces.GPU(work, duration=lambda task, seconds: seconds)
+    return model if decorated is work else cast(Model, Remote(model, decorated))
+
+
+def denoise(model: Model, request: Request, start: Start | None = None) -> Iterator[Step]:
+    """`engine.denoise`, wherever the model computes; in the worker a bad start is told at the first Step."""
+    if not isinstance(model, Remote):
+        return engine.denoise(model, request, start)
+    return model.remote("denoise", limits.check(request, cast(Model, model)), start)
+
+
+def denoise_batch(model: Model, requests: Sequence[Request]) -> Iterator[list[Step]]:
+    """`engine.denoise_batch`, wherever the model computes."""
+    if not isinstance(model, Remote):
+        return engine.denoise_batch(model, requests)
+    return model.remote("denoise_batch", limits.check_batch(requests, cast(Model, model)))
+
+
+def predict(model: Model, latents: Tensor, t: Tensor, prompt: str) -> Tensor:
+    """The model's output for latents (B, C, h, w) at timesteps t (B,), with one prompt; on the CPU wherever it computes."""
+    if not isinstance(model, Remote):
+        return _predict(model, latents, t, prompt)
+    (output,) = model.remote("predict", latents, t, prompt)
+    return output
+
+
+def duration(requests: Sequence[Request]) -> int:
+    """Seconds of the device that these runs may take, the model's own size written out or not; LEAST … MOST."""
+    work = sum(
+        SAMPLERS[one.sampler].evaluations(one.steps) * max(1.0, (one.width or 512) * (one.height or 512) / AREA)
+        for one in requests
+    )
+    return min(LEAST + math.ceil(EVALUATION * work), MOST)
+
+
+def _predict(model: Model, latents: Tensor, t: Tensor, prompt: str) -> Tensor:
+    with torch.inference_mode():
+        conditioning = Conditioning.batch([model.encode_prompt(prompt)] * len(latents))
+        return model.predict(latents.to(model.device), t.to(model.device), conditioning).cpu()
+
+
+class Remote:
+    """A Model that computes in the worker; what it is, rather than what it makes, is known here."""
+
+    def __init__(self, model: Model, work: Callable[[bytes, int], Generator[bytes]]) -> None:
+        self._model, self._work = model, work
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def remote(self, name: str, *arguments: Any) -> Iterator[Any]:
+        """What a row of WORK makes, as it is made."""
+        requests = [one for given in arguments for one in (given if isinstance(given, Sequence) else [given])]
+        seconds = duration([one for one in requests if isinstance(one, Request)])
+        answers = self._work(pack((name, arguments)), seconds)
+        with closing(answers):  # early, and the worker stops at its next step
+            for answer in answers:
+                made = unpack(answer)
+                if isinstance(made, Exception):
+                    raise made
+                yield made
+
+    def encode(self, picture: Tensor) -> Tensor:
+        (latents,) = self.remote("encode", picture)
+        return latents
+
+    def decode(self, latents: Tensor) -> Tensor:
+        (picture,) = self.remote("decode", latents)
+        return picture
+
+
+class _Pickler(pickle.Pickler):
+    """Writes tensors as CPU arrays, and the read-only mappings of the records."""
+
+    def reducer_override(self, value: Any) -> Any:
+        if isinstance(value, Tensor) and value.dtype == torch.bfloat16:  # NumPy has none
+            return _bfloat16, (value.detach().cpu().view(torch.int16).numpy(),)
+        if isinstance(value, Tensor):
+            return torch.from_numpy, (value.detach().cpu().numpy(),)
+        if isinstance(value, MappingProxyType):
+            return _read_only, (dict(value),)
+        return NotImplemented
+
+
+def pack(value: Any) -> bytes:
+    """Records, requests and tensors as bytes; what is one tensor within a record stays one."""
+    buffer = io.BytesIO()
+    _Pickler(buffer, pickle.HIGHEST_PROTOCOL).dump(value)
+    return buffer.getvalue()
+
+
+def unpack(data: bytes) -> Any:
+    """What was packed, by this program in its other process."""
+    return pickle.loads(data)
+
+
+def _bfloat16(bits: NDArray[np.int16]) -> Tensor:
+    return torch.from_numpy(bits).view(torch.bfloat16)
+
+
+def _read_only(plain: dict[Any, Any]) -> MappingProxyType[Any, Any]:
+    return MappingProxyType(plain)

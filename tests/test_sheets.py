@@ -1,0 +1,87 @@
+"""Contact sheets and GIFs: they open, have what was asked, and show the picture first and noise last."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from explorer.forward import Noising, Source
+from explorer.forward_schedule import KNOTS, schedule
+from explorer.records import RequestError
+from explorer.sheets import CELL, FRAMES, GAP, SIDE, caption, gif, places, sheet, title
+
+
+def a_state(model, steps=10, side=64) -> Noising:
+    pixels = torch.full((3, side, side), 255, dtype=torch.uint8)
+    latents = model.encode(torch.ones(1, 3, 64, 64))[0]
+    made = Source("wite — “page”", (), pixels, pixels[:, :64, :64], latents)
+    return Noising(made, 3, schedule("linear", steps, True, KNOTS, model))
+
+
+def opened(data: bytes) -> Image.Image:
+    image = Image.open(io.BytesIO(data))
+    image.load()
+    return image
+
+
+def columns(image: Image.Image, width: int) -> list[np.ndarray]:
+    """The pixel row's pictures, found by where the sheet says that they are."""
+    pixels = np.asarray(image.convert("RGB"), float)
+    cell = max(width, 84)
+    count = (image.width - SIDE) // (cell + GAP)
+    top = image.height - 2 * (width + GAP)
+    return [pixels[top : top + width, SIDE + i * (cell + GAP) :][:, :width] for i in range(count)]
+
+
+@pytest.mark.parametrize("count", [2, 5, 11])
+def test_a_sheet_has_its_columns_from_the_picture_to_noise(tiny_model, count):
+    image = opened(sheet(a_state(tiny_model), tiny_model.preview, count))
+    assert image.format == "PNG"
+    found = columns(image, 64)
+    assert len(found) == count
+    assert (found[0] == 255).all()
+    spreads = [one.std() for one in found]
+    assert spreads == sorted(spreads)
+    assert found[-1].mean() == pytest.approx(127, abs=5)  # noise, cut at both ends
+    said = json.loads(image.text["diffuscope"])
+    assert (said["schedule"], said["steps"], said["seed"], len(said["t"])) == ("linear", 10, 3, count)
+
+
+def test_at_ten_steps_eleven_columns_are_every_state(tiny_model):
+    assert places(10, 11) == list(range(11))
+    assert places(10, 20) == list(range(11))
+    assert places(1000, 3) == [0, 500, 1000]
+
+
+@pytest.mark.parametrize("count", [1, 21, 2.5, "11", None, True, float("nan")])
+def test_columns_out_of_range_are_one_sentence(tiny_model, count):
+    with pytest.raises(RequestError, match=r"^columns is .*2 to 20"):
+        sheet(a_state(tiny_model), tiny_model.preview, count)
+
+
+def test_the_largest_sheet_is_bounded(tiny_model):
+    image = opened(sheet(a_state(tiny_model, 1000, 512), tiny_model.preview, 20))
+    assert image.width == SIDE + 20 * (CELL + GAP)
+
+
+def test_a_gif_dissolves(tiny_model):
+    image = opened(gif(a_state(tiny_model, 100), tiny_model.preview))
+    assert (image.format, image.n_frames, image.info["loop"]) == ("GIF", FRAMES, 0)
+    spread = []
+    for frame in (0, FRAMES // 2, FRAMES - 1):
+        image.seek(frame)
+        spread.append(np.asarray(image.convert("RGB"), float)[GAP : GAP + 64, GAP : GAP + 64].std())
+    assert spread[0] == 0 < spread[1] < spread[2]
+    assert opened(gif(a_state(tiny_model), tiny_model.preview)).n_frames == 11  # no more than there are states
+
+
+def test_words_are_what_the_font_has(tiny_model):
+    state = a_state(tiny_model)
+    assert title(state) == "wite ? ?page?: linear schedule, T = 10, seed 3"
+    assert caption(state, 0) == ("x_0", "no noise")
+    assert caption(state, 10) == ("x_10", "SNR -43.9 dB")
