@@ -1,6 +1,10 @@
 """The training commands at toy size: they stop and go on exactly, and what they write is a model that the app runs."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -32,12 +36,17 @@ def toy(tmp_path, monkeypatch):
     glyphs[:, 20:108, 24:112, :3] = random.integers(0, 255, (len(TABLE), 1, 1, 3))
     glyphs[:, 20:108, 24:112, 3] = 255
     np.savez_compressed(tmp_path / data.GLYPHS, names=np.array([c.name for c in TABLE]), glyphs=glyphs)
-    monkeypatch.setattr(autoencoder, "CHANNELS", (8, 8, 16, 16))
-    monkeypatch.setattr(diffusion, "CHANNELS", (32, 32, 32))
-    monkeypatch.setattr(diffusion, "HEADS", (1, 1, 1))
-    monkeypatch.setattr(text, "LAYERS", 1)
-    monkeypatch.setattr(tiny, "CHANNELS", (16, 16, 16, 16))
+    small_networks(monkeypatch.setattr)
     return tmp_path
+
+
+def small_networks(put) -> None:
+    """Networks of a few thousand weights instead of the real ones."""
+    put(autoencoder, "CHANNELS", (8, 8, 16, 16))
+    put(diffusion, "CHANNELS", (32, 32, 32))
+    put(diffusion, "HEADS", (1, 1, 1))
+    put(text, "LAYERS", 1)
+    put(tiny, "CHANNELS", (16, 16, 16, 16))
 
 
 def same(a, b) -> bool:
@@ -51,45 +60,55 @@ def same(a, b) -> bool:
     return a == b
 
 
-def stages():
-    def vae(arguments):
+def stage(name: str, arguments: SimpleNamespace) -> None:
+    """One training command; those after the first read what the first wrote."""
+    if name == "vae":
         autoencoder.train(arguments)
-
-    def unet(arguments):
-        diffusion.train(arguments, autoencoder.load(arguments.folder))
-
-    def small(arguments):
-        tiny.train(arguments, autoencoder.load(arguments.folder))
-
-    return {"vae": vae, "diffusion": unet, "tiny": small}
+    else:
+        {"diffusion": diffusion, "tiny": tiny}[name].train(arguments, autoencoder.load(arguments.folder))
 
 
-@pytest.mark.parametrize("stage", stages())
-def test_a_run_that_was_stopped_goes_on_exactly(toy, stage, monkeypatch):
-    train, checkpoint = stages()[stage], toy / f"{stage}.pt"
-    autoencoder.train(asked(toy))
-    if stage == "tiny":
-        diffusion.train(asked(toy, steps=1), autoencoder.load(toy))
-    train(asked(toy))
-    straight = torch.load(checkpoint, weights_only=True)
-    assert straight["done"] == 4
-
-    bounded = loop.Run.__iter__
-
-    def two(self):  # as --minutes would stop it
-        for number, pair in enumerate(bounded(self)):
+ALONE = """
+import sys, torch
+sys.path.insert(0, {tests!r})
+torch.set_num_threads(1)
+import test_training_run as t
+from pathlib import Path
+t.small_networks(setattr)
+if {stop}:  # as --minutes would stop it
+    whole = t.loop.Run.__iter__
+    def part(self):
+        for number, pair in enumerate(whole(self)):
             yield pair
-            if number == 1:
+            if number == {stop} - 1:
                 self.until = 0.0
+    t.loop.Run.__iter__ = part
+torch.manual_seed({seed})  # nothing may hang on the global generator
+t.stage({name!r}, t.asked(Path({folder!r}), resume={resume}))
+"""
 
-    checkpoint.unlink()
-    with monkeypatch.context() as patch:
-        patch.setattr(loop.Run, "__iter__", two)
-        train(asked(toy))
-    assert torch.load(checkpoint, weights_only=True)["done"] == 2
-    torch.manual_seed(99)  # nothing may hang on the global generator
-    train(asked(toy, resume=True))
-    assert same(torch.load(checkpoint, weights_only=True), straight)
+
+def alone(name: str, folder: Path, stop: int = 0, resume: bool = False) -> dict:
+    """A command in a process of its own, as a person runs it; returns the checkpoint it leaves."""
+    code = ALONE.format(
+        tests=str(Path(__file__).parent), name=name, folder=str(folder), stop=stop, resume=resume, seed=stop + 10 * resume
+    )
+    settings = os.environ | {"OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1], env=settings, check=True, timeout=200)
+    return torch.load(folder / f"{name}.pt", weights_only=True)
+
+
+@pytest.mark.parametrize("name", ["vae", "diffusion", "tiny"])
+def test_a_run_that_was_stopped_goes_on_exactly(toy, name):
+    if name != "vae":
+        stage("vae", asked(toy, steps=2))
+        stage("diffusion", asked(toy, steps=1))  # leaves the latents
+        (toy / "diffusion.pt").unlink()
+    straight = alone(name, toy)
+    assert straight["done"] == 4
+    (toy / f"{name}.pt").unlink()
+    assert alone(name, toy, stop=2)["done"] == 2
+    assert same(alone(name, toy, resume=True), straight)
 
 
 def test_a_checkpoint_has_only_cpu_tensors_and_nothing_pickled(toy):

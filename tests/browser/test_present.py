@@ -29,7 +29,7 @@ def slow(open_page, slow_address):
 
 
 class Slow:
-    """A Model that takes 60 ms a prediction."""
+    """A Model that takes 0.2 s a prediction."""
 
     def __init__(self, model) -> None:
         self._model = model
@@ -38,7 +38,7 @@ class Slow:
         return getattr(self._model, name)
 
     def predict(self, latents, t, conditioning):
-        time.sleep(0.06)
+        time.sleep(0.2)
         return self._model.predict(latents, t, conditioning)
 
 
@@ -291,7 +291,7 @@ def test_a_press_while_the_answer_runs_waits_for_it(slow):
     start_tour(page)
     press_during_a_run(page, 7, 1)
     assert page.evaluate(f"{TOUR}.dataset.state") == "running"
-    assert re.fullmatch(r"Running, \d+ of 20", page.locator(".tour-line").inner_text())
+    page.wait_for_function(r"/^Running, \d+ of 20$/.test(document.querySelector('.tour-line').textContent)")
     assert page.locator(".tour-skip").is_visible()
     wait_for_tour(page, "told")
     assert page.locator(".tour-line").inner_text() == ""

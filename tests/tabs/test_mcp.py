@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -64,7 +65,8 @@ def ask(address: str, question):
         async with connected(address) as session:
             return await question(session)
 
-    return anyio.run(asked)
+    with ThreadPoolExecutor(1) as threads:  # Playwright's own loop may be running in this one
+        return threads.submit(anyio.run, asked).result()
 
 
 def test_every_run_is_a_tool_that_says_what_it_does(address):
