@@ -22,7 +22,7 @@ from training.data import (
     pair,
 )
 from training.evaluate import background
-from training.text import TOKENS, tokenizer
+from training.text import TOKENS, learn, tokenizer
 
 TABLE = concepts(everyday=True)
 
@@ -147,6 +147,12 @@ def test_every_caption_fits_into_the_prompt():
         assert len(ids) <= TOKENS
         assert words.unk_token_id not in ids[1:-1], text  # nothing in a caption is unknown
         assert words.decode(ids, skip_special_tokens=True).replace(" ", "") == text.replace(" ", "")
+
+
+def test_the_committed_tokenizer_has_the_learners_words():
+    learnt, kept = learn().get_vocab(), tokenizer().get_vocab()
+    assert len(learnt) == len(kept)  # chance decides a few ties, and the order
+    assert len(learnt.keys() & kept.keys()) > 0.95 * len(kept)
 
 
 def test_words_that_no_caption_has_can_be_spelt():

@@ -1,9 +1,16 @@
-"""The words: a BPE tokenizer of all captions' vocabulary, and the text encoder, which is trained with the U-Net."""
+"""The words: a BPE tokenizer of all captions' vocabulary, and the text encoder, which is trained with the U-Net.
+
+    python -m training.text
+
+learns the tokenizer anew into tokenizer/ beside this file. The result is committed, since the learner breaks ties by
+chance: token ids of one process would mean nothing to the next.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
@@ -14,6 +21,7 @@ from training.data import COLOURS, SIZE_WORDS
 TOKENS = 32  # of a prompt, start and end included
 VOCABULARY = 2400
 WIDTH, LAYERS, HEADS = 256, 3, 4
+FOLDER = Path(__file__).with_name("tokenizer")
 START, END = "<|startoftext|>", "<|endoftext|>"
 GLUE = [
     "a",
@@ -44,6 +52,11 @@ def corpus() -> Iterator[str]:
 
 
 def tokenizer() -> CLIPTokenizer:
+    """The committed tokenizer."""
+    return CLIPTokenizer.from_pretrained(FOLDER)
+
+
+def learn() -> CLIPTokenizer:
     """CLIP's kind of BPE (small letters, words ending in </w>) over this project's own vocabulary."""
     learner = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
     learner.normalizer = normalizers.Lowercase()
@@ -73,3 +86,7 @@ def build(words: CLIPTokenizer) -> CLIPTextModel:
             bos_token_id=words.bos_token_id, eos_token_id=words.eos_token_id, pad_token_id=words.pad_token_id,
         )
     )  # fmt: skip
+
+
+if __name__ == "__main__":
+    learn().save_pretrained(FOLDER)
