@@ -15,6 +15,7 @@ import explorer
 from explorer import Request
 from training import autoencoder, classifier, data, diffusion, evaluate, export, loop, report, text, tiny
 from training.concepts import concepts
+from training.optimizer import Optimizer
 
 TABLE = concepts(everyday=True)
 
@@ -211,3 +212,17 @@ def test_ready_prompts_are_right_ones_of_different_concepts():
          question(3, "seen", "blue", 0.99, rank=1), question(0, "held-out colour", "red", 0.9)]
     )  # fmt: skip
     assert [row["prompt"] for row in chosen] == ["p0", "p2", "p1"]  # colours by turns; the wrong one and the repeat are out
+
+
+def test_channels_last_weights_are_optimised_alike():
+    """On CUDA the networks are channels_last: Muon's matrices must still be the weights' own memory."""
+    updates = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        torch.manual_seed(0)
+        model = torch.nn.Conv2d(12, 16, 3).to(memory_format=layout)
+        before = model.weight.detach().clone()
+        model(torch.randn(2, 12, 8, 8)).square().mean().backward()
+        Optimizer(model, 1e-3, 1e-2).step(1.0)
+        updates.append((model.weight.detach() - before).contiguous())
+    assert updates[0].abs().mean() > 1e-3
+    torch.testing.assert_close(updates[1], updates[0], rtol=0, atol=0.05 * updates[0].abs().max().item())

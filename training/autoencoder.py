@@ -23,8 +23,8 @@ from torch.nn.functional import avg_pool2d, l1_loss, mse_loss
 from torch.utils.data import DataLoader, Dataset
 
 from training.concepts import Concept, concepts
-from training.data import SIDE, Scenes, compose, load_glyphs
-from training.loop import Run, autocast, generator, options, share
+from training.data import SIDE, Scenes, compose, load_glyphs, signed
+from training.loop import Run, autocast, generator, options, parsed, share
 from training.optimizer import Optimizer
 
 STEPS, BATCH, CROP = 6_000, 16, 64
@@ -69,17 +69,27 @@ class Crops(Dataset):
         side, count = (CROP, self.batch) if iteration < self.whole else (SIDE, max(1, self.batch // 4))
         pictures = []
         for k in range(count):
-            picture = torch.from_numpy(compose(self.scenes[iteration * self.batch + k], self.glyphs).copy())
+            picture = compose(self.scenes[iteration * self.batch + k], self.glyphs)
             x, y = random.randint(0, SIDE - side), random.randint(0, SIDE - side)
             pictures.append(picture[y : y + side, x : x + side])
-        return torch.stack(pictures).movedim(-1, 1).float() / 127.5 - 1
+        return signed(pictures)
 
 
 def loss(decoded: Tensor, picture: Tensor) -> Tensor:
     """L1, its edges, its 4×4 means and its square: sharp lines, right colours, and what PSNR counts."""
-    edges = sum(l1_loss(decoded.diff(dim=d), picture.diff(dim=d)) for d in (-1, -2))
     means = l1_loss(avg_pool2d(decoded, 4), avg_pool2d(picture, 4))
-    return l1_loss(decoded, picture) + edges + 0.5 * means + 2 * mse_loss(decoded, picture)
+    return l1_loss(decoded, picture) + edges(decoded, picture) + 0.5 * means + 2 * mse_loss(decoded, picture)
+
+
+def edges(decoded: Tensor, picture: Tensor) -> Tensor:
+    """L1 of the differences of neighbouring pixels, along both axes."""
+    across, down = (l1_loss(decoded.diff(dim=d), picture.diff(dim=d)) for d in (-1, -2))
+    return across + down
+
+
+def decibels(decoded: Tensor, picture: Tensor) -> float:
+    """PSNR of pictures in −1 … 1."""
+    return -10 * math.log10(mse_loss(decoded.detach().float().clamp(-1, 1), picture.clamp(-1, 1)).item() / 4)
 
 
 def train(arguments: argparse.Namespace) -> AutoencoderKL:
@@ -88,11 +98,7 @@ def train(arguments: argparse.Namespace) -> AutoencoderKL:
     torch.manual_seed(arguments.seed)
     model = build().to(device)
     optimizer = Optimizer(model, ADAM, MUON)
-    run = Run(
-        arguments.folder / "vae.pt", {"model": model, "optimizer": optimizer}, arguments.steps, arguments.minutes, device
-    )
-    if arguments.resume:
-        run.resume()
+    run = Run.begin("vae", {"model": model, "optimizer": optimizer}, arguments)
     forward = torch.compile(_through) if device != "cpu" else _through
     table = concepts(not arguments.all)
     crops = Crops(table, load_glyphs(table, arguments.folder), arguments.seed, arguments.batch, whole)
@@ -107,8 +113,7 @@ def train(arguments: argparse.Namespace) -> AutoencoderKL:
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step(share(iteration, arguments.steps))
         if iteration % 50 == 0:
-            psnr = -10 * math.log10(mse_loss(decoded.detach().float().clamp(-1, 1), picture).item() / 4)
-            bar.set_postfix_str(f"PSNR {psnr:.1f} dB")
+            bar.set_postfix_str(f"PSNR {decibels(decoded, picture):.1f} dB")
     return model
 
 
@@ -126,11 +131,7 @@ def batches(crops: Dataset, run: Run, workers: int) -> DataLoader:
 
 def main() -> None:
     """Trains."""
-    parser = options(__doc__, STEPS, BATCH)
-    arguments = parser.parse_args()
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-    train(arguments)
+    train(parsed(options(__doc__, STEPS, BATCH)))
 
 
 if __name__ == "__main__":

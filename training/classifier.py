@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, cross_entropy, interpolate
 
 from training.concepts import Concept
-from training.data import COLOURS, SIDE, Picture, compose, single
+from training.data import COLOURS, SIDE, Picture, compose, signed, single
 from training.loop import Run, autocast, generator, share
 from training.optimizer import Optimizer
 
@@ -64,7 +64,7 @@ def train(
     torch.manual_seed(seed)
     model = Classifier(len(table)).to(device)
     optimizer = Optimizer(model, ADAM, MUON)
-    run = Run(file, {"model": model, "optimizer": optimizer}, steps, float("inf"), device)
+    run = Run(file, {"model": model, "optimizer": optimizer}, steps)
     if file.exists():
         run.resume()
     for iteration, bar in run:
@@ -99,7 +99,7 @@ def _window(label: int, glyphs: NDArray[np.uint8], random: Random) -> Tensor:
         )  # fmt: skip
     else:
         image = Image.fromarray(picture).resize((WINDOW, WINDOW), Image.Resampling.BOX)
-    window = torch.from_numpy(np.array(image)).movedim(-1, 0).float() / 127.5 - 1
+    window = signed([np.array(image)])[0]
     if random.random() < 0.5:
         small = interpolate(window[None], scale_factor=random.uniform(SOFTEST, 1), mode="area")
         window = interpolate(small, (WINDOW, WINDOW), mode="bilinear")[0]

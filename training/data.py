@@ -16,8 +16,10 @@ from random import Random
 from zlib import crc32
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
 
 from training.concepts import Concept, concepts
 
@@ -159,6 +161,11 @@ def _subject(concept: Concept, scene: Scene, random: Random) -> str:
 
 def _a(word: str) -> str:
     return f"{'an' if word[0] in 'aeiou' else 'a'} {word}"
+
+
+def signed(pictures: Sequence[Picture]) -> Tensor:
+    """Pictures as a network takes them, (B, 3, H, W) in −1 … 1."""
+    return torch.from_numpy(np.stack(pictures)).movedim(-1, 1).float() / 127.5 - 1
 
 
 def draw_glyphs(table: Sequence[Concept], font: Path = FONT) -> NDArray[np.uint8]:

@@ -25,8 +25,8 @@ from transformers import CLIPTokenizer
 
 from training import autoencoder, text
 from training.concepts import Concept, concepts
-from training.data import Scenes, caption, compose, load_glyphs
-from training.loop import Run, autocast, generator, options, share
+from training.data import Scenes, caption, compose, load_glyphs, signed
+from training.loop import Run, autocast, generator, options, parsed, share
 from training.optimizer import Optimizer
 
 STEPS, BATCH, BANK = 12_000, 48, 16_384
@@ -80,9 +80,8 @@ def bank(table: Sequence[Concept], vae: AutoencoderKL, seed: int, count: int, de
     vae, parts = vae.to(device).eval(), []
     with torch.inference_mode(), autocast(device):
         for start in range(0, count, 64):
-            pictures = [torch.from_numpy(compose(scenes[i], glyphs).copy()) for i in range(start, min(start + 64, count))]
-            batch = torch.stack(pictures).movedim(-1, 1).to(device).float() / 127.5 - 1
-            parts.append(vae.encode(batch).latent_dist.mode().half().cpu())
+            batch = signed([compose(scenes[i], glyphs) for i in range(start, min(start + 64, count))])
+            parts.append(vae.encode(batch.to(device)).latent_dist.mode().half().cpu())
     latents = torch.cat(parts)
     torch.save(latents, file)
     return latents
@@ -128,12 +127,7 @@ def train(arguments: argparse.Namespace, vae: AutoencoderKL) -> AveragedModel:
         model.to(memory_format=torch.channels_last)
     average = averaged(model)
     optimizer = Optimizer(model, ADAM, MUON)
-    run = Run(
-        arguments.folder / "diffusion.pt", {"model": model, "average": average, "optimizer": optimizer},
-        arguments.steps, arguments.minutes, device,
-    )  # fmt: skip
-    if arguments.resume:
-        run.resume()
+    run = Run.begin("diffusion", {"model": model, "average": average, "optimizer": optimizer}, arguments)
     forward = model if device == "cpu" else torch.compile(model)
     smooth = 0.0
     for iteration, bar in run:
@@ -161,9 +155,7 @@ def main() -> None:
     """Trains."""
     parser = options(__doc__, STEPS, BATCH)
     parser.add_argument("--bank", type=int, default=BANK, help="scenes whose latents are made beforehand (%(default)s)")
-    arguments = parser.parse_args()
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
+    arguments = parsed(parser)
     train(arguments, autoencoder.load(arguments.folder))
 
 

@@ -29,7 +29,7 @@ from explorer.records import Model
 from training import classifier, report
 from training.concepts import Concept, concepts
 from training.data import COLOURS, Scenes, compose, held_out, held_out_pair, load_glyphs, sheet, single
-from training.loop import FOLDER
+from training.loop import FOLDER, parsed
 
 SEED = 20_260_901  # of the questions and of the pictures; used for nothing else
 COUNTS = {"seen": 240, "held-out colour": 240, "two concepts": 160, "held-out pair": 80, "keyword": 240}
@@ -237,9 +237,7 @@ def main() -> None:
     parser.add_argument("--note", default="", help="what would reach the bars that are missed, for the report")
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    arguments = parser.parse_args()
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
+    arguments = parsed(parser)
     table = concepts(not arguments.all)
     glyphs = load_glyphs(table, arguments.folder)
     judged = classifier.train(table, glyphs, arguments.folder / "judge.pt", device=arguments.device, **JUDGE).cpu()

@@ -44,6 +44,14 @@ def options(about: str | None, steps: int, batch: int) -> argparse.ArgumentParse
     return parser
 
 
+def parsed(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """What the command line asks for; its --threads take effect here."""
+    arguments = parser.parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    return arguments
+
+
 def autocast(device: str) -> torch.autocast:
     """bfloat16 on CUDA and on CPUs that multiply it in hardware; elsewhere it would be slower than float32."""
     kind = torch.device(device).type
@@ -68,10 +76,18 @@ def generator(seed: int, iteration: int) -> torch.Generator:
 class Run:
     """The iterations of one training run, from a checkpoint on if asked."""
 
-    def __init__(self, file: Path, parts: Mapping[str, Stateful], steps: int, minutes: float, device: str) -> None:
+    def __init__(self, file: Path, parts: Mapping[str, Stateful], steps: int, minutes: float = math.inf) -> None:
         self.file, self.parts, self.steps = file, parts, steps
         self.until = time.monotonic() + minutes * 60
-        self.device, self.done = device, 0
+        self.done = 0
+
+    @classmethod
+    def begin(cls, name: str, parts: Mapping[str, Stateful], arguments: argparse.Namespace) -> Run:
+        """The run that a command line asks for."""
+        run = cls(arguments.folder / f"{name}.pt", parts, arguments.steps, arguments.minutes)
+        if arguments.resume:
+            run.resume()
+        return run
 
     def resume(self) -> None:
         """Reads the checkpoint.

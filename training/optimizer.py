@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 NARROW = 8  # first and last layers have fewer channels than this and stay with AdamW
 
@@ -25,7 +25,7 @@ class Optimizer:
         ]
         matrices = {id(p) for p in self._weights}
         rest = [p for p in model.parameters() if id(p) not in matrices]
-        self._matrices = [nn.Parameter(p.data.view(len(p), -1)) for p in self._weights]  # the same memory
+        self._matrices = [nn.Parameter(_rows(p.data, p).view(len(p), -1)) for p in self._weights]  # the same memory
         self._peaks = (adam, muon)
         self._optimizers = (
             torch.optim.AdamW(rest, lr=adam, betas=(0.9, 0.99), weight_decay=0.01, fused=True),
@@ -35,7 +35,7 @@ class Optimizer:
     def step(self, share: float) -> None:
         """One update at this share of the peak learning rates; clears the gradients."""
         for weight, matrix in zip(self._weights, self._matrices, strict=True):
-            matrix.grad = None if weight.grad is None else weight.grad.view(matrix.shape)
+            matrix.grad = None if weight.grad is None else _rows(weight.grad, weight).reshape(matrix.shape)
             weight.grad = None
         for optimizer, peak in zip(self._optimizers, self._peaks, strict=True):
             optimizer.param_groups[0]["lr"] = peak * share
@@ -51,3 +51,8 @@ class Optimizer:
         """From a checkpoint."""
         for optimizer, name in zip(self._optimizers, ("adam", "muon"), strict=True):
             optimizer.load_state_dict(state[name])
+
+
+def _rows(values: Tensor, weight: Tensor) -> Tensor:
+    """Values with the weight's memory order: Muon doesn't mind which order the columns are in."""
+    return values if weight.is_contiguous() else values.movedim(1, -1)

@@ -8,7 +8,6 @@ It learns from the latents that the diffusion model is trained on and from the f
 from __future__ import annotations
 
 import argparse
-import math
 
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny
@@ -16,7 +15,7 @@ from torch.nn.functional import l1_loss, mse_loss
 
 from training import autoencoder
 from training.diffusion import LATENTS
-from training.loop import Run, autocast, generator, options, share
+from training.loop import Run, autocast, generator, options, parsed, share
 from training.optimizer import Optimizer
 
 STEPS, BATCH = 3_000, 8
@@ -42,11 +41,7 @@ def train(arguments: argparse.Namespace, vae: AutoencoderKL) -> AutoencoderTiny:
     torch.manual_seed(arguments.seed)
     model = build().to(device)
     optimizer = Optimizer(model, ADAM, MUON)
-    run = Run(
-        arguments.folder / "tiny.pt", {"model": model, "optimizer": optimizer}, arguments.steps, arguments.minutes, device
-    )
-    if arguments.resume:
-        run.resume()
+    run = Run.begin("tiny", {"model": model, "optimizer": optimizer}, arguments)
     for iteration, bar in run:
         indices = torch.randint(len(latents), (arguments.batch,), generator=generator(arguments.seed, iteration))
         taken = latents[indices].float().to(device)
@@ -56,21 +51,18 @@ def train(arguments: argparse.Namespace, vae: AutoencoderKL) -> AutoencoderTiny:
             decoded = model.decode(taken * scale).sample
             encoded = model.encode(picture).latents
         picture, decoded = picture.float(), decoded.float()
-        edges = sum(l1_loss(decoded.diff(dim=d), picture.diff(dim=d)) for d in (-1, -2))
-        loss = l1_loss(decoded, picture) + edges + 2 * mse_loss(decoded, picture) + mse_loss(encoded.float(), taken * scale)
+        loss = l1_loss(decoded, picture) + autoencoder.edges(decoded, picture) + 2 * mse_loss(decoded, picture)
+        loss = loss + mse_loss(encoded.float(), taken * scale)
         loss.backward()
         optimizer.step(share(iteration, arguments.steps))
         if iteration % 50 == 0:
-            psnr = -10 * math.log10(mse_loss(decoded.detach().clamp(-1, 1), picture.clamp(-1, 1)).item() / 4)
-            bar.set_postfix_str(f"PSNR {psnr:.1f} dB to the full decoder")
+            bar.set_postfix_str(f"PSNR {autoencoder.decibels(decoded, picture):.1f} dB to the full decoder")
     return model
 
 
 def main() -> None:
     """Trains."""
-    arguments = options(__doc__, STEPS, BATCH).parse_args()
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
+    arguments = parsed(options(__doc__, STEPS, BATCH))
     train(arguments, autoencoder.load(arguments.folder))
 
 

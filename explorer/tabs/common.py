@@ -18,6 +18,11 @@ from explorer.records import DiffuscopeError
 HERE = Path(__file__).parent
 FRAMES_PER_SECOND = 30  # the message queue has no back-pressure, and nobody sees more
 REPLAYED = 120  # a second, of Steps that are kept: nobody waits for a long run, and nobody's queue is filled by one
+# Listeners that run the model: one at a time, and raw values, since the engine's own sentence is the only refusal.
+RUNS: dict[str, Any] = {
+    "preprocess": False, "show_progress": "hidden", "concurrency_limit": 1, "concurrency_id": "model",
+    "trigger_mode": "once",
+}  # fmt: skip
 
 T = TypeVar("T")
 Handler = Callable[..., Iterator[Any]]

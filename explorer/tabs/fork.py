@@ -23,7 +23,7 @@ from explorer.samplers import SAMPLERS
 from explorer.sessions import Sessions
 from explorer.tabs import traces
 from explorer.tabs.beside import Showing, records
-from explorer.tabs.common import REPLAYED, paced, session, told
+from explorer.tabs.common import REPLAYED, RUNS, paced, session, told
 from explorer.tabs.gpu import denoise
 from explorer.tabs.keeping import keeping
 from explorer.tabs.lanes import Record, asked
@@ -59,11 +59,7 @@ def build(
         beside,
         js=f"(...values) => [...values.slice(0, -2), ...{root}.cursor()]",
         api_name="fork",
-        preprocess=False,  # raw values: the engine's own sentence is the only refusal
-        show_progress="hidden",
-        concurrency_limit=1,
-        concurrency_id="model",
-        trigger_mode="once",
+        **RUNS,
     )
     chosen = f"{root}.dataset.asked"
     shown = ask["branch"].click(

@@ -16,6 +16,7 @@ from explorer import frames, limits
 from explorer.diffusion import to_vp
 from explorer.player.compare import tell
 from explorer.records import Model, Request, RequestError, Step
+from explorer.tabs.common import RUNS
 
 Record: TypeAlias = dict[str, Any]
 
@@ -80,17 +81,7 @@ def wire(
     """Connects a fold: the button that starts, the one that cancels, and the comparison that shows."""
     target = str(stage.elem_id)
     start.click(fn=None, js=tell(target, "run"))
-    running = start.click(
-        handler,
-        list(inputs),
-        stage,
-        api_name=name,
-        preprocess=False,  # raw values: the engine's own sentence is the only refusal
-        show_progress="hidden",
-        concurrency_limit=1,
-        concurrency_id="model",
-        trigger_mode="once",
-    )
+    running = start.click(handler, list(inputs), stage, api_name=name, **RUNS)
     for over in (running.then, running.failure):  # gradio's then() is silent after an error
         over(fn=None, js=tell(target, "end"))
     cancel.click(fn=None, js=tell(target, "cancel"), cancels=running)

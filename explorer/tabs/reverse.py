@@ -17,7 +17,7 @@ from explorer.records import Model, Step
 from explorer.samplers import SAMPLERS
 from explorer.sessions import Sessions
 from explorer.tabs import compare, fork, lesson, traces, truth
-from explorer.tabs.common import session, told
+from explorer.tabs.common import RUNS, session, told
 from explorer.tabs.decoding import decoder
 from explorer.tabs.diagram import diagram
 from explorer.tabs.form import checked, form
@@ -59,17 +59,7 @@ def build(model: Model, sessions: Sessions) -> Linked:
     press = f"document.querySelector('.experiment:not([data-running]) #{RUN}')?.click()"
     controls["prompt"].submit(fn=None, js=f"() => {{ {press}; }}")  # type: ignore[attr-defined]
     start.click(fn=None, js=signal(PLAYER, "run"))
-    running = start.click(
-        _runner(model, sessions),
-        list(controls.values()),
-        stage,
-        api_name="reverse",
-        preprocess=False,  # raw values: the engine's own sentence is the only refusal
-        show_progress="hidden",
-        concurrency_limit=1,
-        concurrency_id="model",
-        trigger_mode="once",
-    )
+    running = start.click(_runner(model, sessions), list(controls.values()), stage, api_name="reverse", **RUNS)
     for over in (running.then, running.failure):  # gradio's then() is silent after an error
         over(fn=None, js=signal(PLAYER, "end"))
     cancel.click(fn=None, js=signal(PLAYER, "cancel"), cancels=[running, *forking])
