@@ -51,13 +51,15 @@ def main() -> None:
             page = browser.new_page(viewport={"width": 1440, "height": 900})
             page.goto(f"{url}?tab=forward")
             ready(page, "")
+            page.wait_for_selector(".forward-cursor span", timeout=60_000)  # the curves, and with them Plotly itself
             received = watched(page)
             before = page.evaluate(f"{STAGE}.dataset.run")
             page.locator("#forward-picture input[type=file]").set_input_files(
                 {"name": f"{size}.png", "mimeType": "image/png", "buffer": picture(size)}
             )
             ready(page, before)
-            page.wait_for_timeout(1500)  # the decoding of the state at which it rests
+            page.wait_for_selector('.pane[data-pane="decoded"] img:not([hidden])', timeout=60_000)  # of where it rests
+            page.wait_for_timeout(1500)  # and the curves of this picture
             sent, asked = sum(received["bytes"]), len(received["requests"])
             page.evaluate(SCRUB, 10)  # to warm up
             made = page.evaluate(SCRUB, options.scrubs)

@@ -103,25 +103,30 @@ def source(name: str, brought: Brought, model: Model) -> Source:
 def picture_record(run: str, state: Noising, preview: Preview) -> dict[str, Any]:
     """All that the browser needs to draw every state: the picture and its noise in both spaces, and the schedule."""
     pixels, latents, noises = state.source.pixels, state.source.latents, (state.pixel_noise(), state.latent_noise())
-    mixed = signed(pixels)
     return {
         "kind": "picture", "run": run, "seed": state.seed, "name": state.source.name, "notes": list(state.source.notes),
         "pixels": {"shape": list(pixels.shape), "x0": _base64(pixels.contiguous().numpy()), "eps": half(noises[0]),
-                   "mean": mixed.mean().item(), "var": mixed.var(correction=0).item()},
+                   **moments(signed(pixels))},
         "latents": {"shape": list(latents.shape), "x0": half(latents), "eps": half(noises[1]),
-                    "preview": preview_record(preview),
-                    "mean": latents.mean().item(), "var": latents.var(correction=0).item()},
-        "schedule": _both(state),
+                    "preview": preview_record(preview), **moments(latents)},
+        "schedule": _both(state), "prompt": state.prompt,
     }  # fmt: skip
 
 
 def schedule_record(run: str, state: Noising) -> dict[str, Any]:
-    """Another schedule for the picture of this run."""
-    return {"kind": "schedule", "run": run, "schedule": _both(state)}
+    """Another schedule, or prompt, for the picture of this run."""
+    return {"kind": "schedule", "run": run, "schedule": _both(state), "prompt": state.prompt}
 
 
 def preview_record(preview: Preview) -> dict[str, Any]:
     return {"matrix": [list(row) for row in preview.matrix], "offset": list(preview.offset)}
+
+
+def moments(x0: Tensor) -> dict[str, float]:
+    """Mean and variance of all values; the variance of a flat picture is 0 exactly."""
+    values = x0.double()
+    flat = bool((values == values.flatten()[0]).all())
+    return {"mean": values.mean().item(), "var": 0.0 if flat else values.var(correction=0).item()}
 
 
 def half(tensor: Tensor) -> str:
@@ -162,18 +167,23 @@ def walked(source: Source) -> Tensor:
 
 
 def _both(state: Noising) -> dict[str, Any]:
-    mean = signed(state.source.pixels).mean().item()
-    second = None if state.second is None else _schedule(state.second, mean)
-    return _schedule(state.schedule, mean) | {"second": second}
+    of = moments(signed(state.source.pixels))
+    second = None if state.second is None else _schedule(state.second, of)
+    return _schedule(state.schedule, of) | {"second": second}
 
 
-def _schedule(schedule: Schedule, mean: float) -> dict[str, Any]:
-    end = noising.terminal(schedule.values, mean)
+def _schedule(schedule: Schedule, pixels: dict[str, float]) -> dict[str, Any]:
+    end = noising.terminal(schedule.values, pixels["mean"], pixels["var"])
     return {
         "name": schedule.name, "steps": schedule.steps, "timesteps": list(schedule.timesteps),
         "alphas_cumprod": schedule.values.tolist(), "rescaled": schedule.rescaled, "formula": schedule.formula,
-        "source": schedule.source, "terminal": None if end is None else {"db": end[0], "rest": end[1]},
+        "source": schedule.source, "terminal": None if end is None else {"db": finite(end[0]), "rest": end[1]},
     }  # fmt: skip
+
+
+def finite(db: float) -> float | None:
+    """What JSON has no number for, the infinities of a flat picture and of no noise, is None."""
+    return db if math.isfinite(db) else None
 
 
 def _resized(picture: Tensor, height: int, width: int) -> Tensor:

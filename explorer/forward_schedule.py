@@ -48,7 +48,8 @@ def schedule(
     Args:
         name: one of NAMES.
         steps: T, 10 … 1000.
-        rescaled: a smaller T takes a subsequence of the 1000 values; False spreads named betas over T steps instead.
+        rescaled: a smaller T takes a subsequence of the 1000 values; False spreads the betas over T steps instead, which
+            a drawn log-SNR has none of: it stays rescaled.
         drawn: the knots of a schedule that is drawn by hand, as `knots` reads them.
         model: whose scheduler config is "the model's own".
         field: what an error calls the name.
@@ -69,13 +70,14 @@ def schedule(
     if name == OWN:
         config = model.scheduler_config
         grid = int(config.get("num_train_timesteps", GRID))
-        values = noising.of_config(config, steps)
-        places = noising.timesteps(grid, len(values))
-        return Schedule(name, values, tuple(places.tolist()), True, _formula(config), model.name)
+        values = noising.of_config(config, steps, rescaled=rescaled)
+        places = noising.timesteps(grid, len(values)) if rescaled else np.arange(len(values))
+        return Schedule(name, values, tuple(places.tolist()), rescaled, _formula(config), model.name)
     kind, points = knots(drawn)
-    places = noising.timesteps(GRID, steps)
-    values = noising.drawn(kind, points, steps)
-    return Schedule(name, values, tuple(places.tolist()), True, f"{kind} through {len(points)} knots", "drawn here")
+    values = noising.drawn(kind, points, steps, rescaled=rescaled)
+    rescaled = rescaled or kind == "log-SNR"  # which says ᾱ itself: there are no betas to spread
+    places = noising.timesteps(GRID, steps) if rescaled else np.arange(steps)
+    return Schedule(name, values, tuple(places.tolist()), rescaled, f"{kind} through {len(points)} knots", "drawn here")
 
 
 def knots(line: Any) -> tuple[str, list[tuple[float, float]]]:

@@ -9,11 +9,12 @@ import io
 import struct
 import warnings
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
 from explorer.records import RequestError
@@ -33,6 +34,8 @@ BROKEN = (  # what Pillow raises on broken files
     Image.DecompressionBombError,
 )  # fmt: skip
 DEEP = ("I;16", "I;16B", "I;16L", "I", "F")  # modes of more than 8 bits
+BITS = 258  # TIFF's tag: bits per sample
+BAND = 256  # rows that are converted at once: a second picture beside the first would be most of the memory
 
 
 @dataclass(frozen=True)
@@ -62,18 +65,18 @@ def bring(data: bytes, size: tuple[int, int], most: int | None = None) -> Brough
         raise RequestError(f"The picture has {len(data) / 1e6:.0f} MB; the limit is {BYTES / 1e6:.0f} MB.")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's own, about sizes: the header is checked here
-        image = _open(data)
-        _check_size(*image.size)
         try:
-            return _fit(image, size, most)
+            return _fit(_open(data), size, most)
+        except RequestError:
+            raise
         except BROKEN as error:
             raise RequestError("The picture is broken or cut short; save it again and give the new file.") from error
 
 
 def _open(data: bytes) -> Image.Image:
-    """The header only; nothing is decoded yet."""
+    """The header only, its size checked; nothing is decoded yet."""
     try:
-        return Image.open(io.BytesIO(data), formats=FORMATS)
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError:
         kind = _kind(data)
         wanted = f"give {', '.join(FORMATS[:-1])} or {FORMATS[-1]}."
@@ -82,6 +85,8 @@ def _open(data: bytes) -> Image.Image:
         raise RequestError(f"The picture has over 100 million pixels; the limit is {AREA / 1e6:.0f}.") from None
     except BROKEN as error:
         raise RequestError("The picture's header is broken; save it again and give the new file.") from error
+    _check_size(*image.size)
+    return image
 
 
 def _kind(data: bytes) -> str:
@@ -114,16 +119,22 @@ def _fit(image: Image.Image, size: tuple[int, int], most: int | None) -> Brought
     frames = getattr(image, "n_frames", 1)
     if frames > 1 and image.format != "MPO":
         notes.append(f"the first of {frames} frames")
+    bits = _bits(image)
     said = _orientation(image)
     image.load()  # of a TIFF it turns the picture itself
-    left = _orientation(image)
-    image = _plain(image, notes)
-    if left in TURNS:
+    if (left := _orientation(image)) in TURNS:
         image = image.transpose(TURNS[left])
+    original = image.size
+    cropped = box = _crop(original, size)
+    if image.mode not in ("RGB", "L") and cropped != (0, 0, *original):
+        image, box = image.crop(cropped), (0, 0, cropped[2] - cropped[0], cropped[3] - cropped[1])  # less to convert
+    if image.mode in DEEP:
+        image = _scaled(image, bits, notes)
+    elif bits > 8:  # Pillow has read it as 8 bit already
+        notes.append(f"scaled from {bits} bit")
+    image = _plain(image, notes)
     if said in TURNS:
         notes.append("turned as its EXIF says")
-    original = image.size
-    cropped = _crop(original, size)
     if most is not None:
         scale = max(1.0, min((cropped[2] - cropped[0]) / size[0], most / max(size)))
         size = (round(size[0] * scale), round(size[1] * scale))
@@ -131,31 +142,83 @@ def _fit(image: Image.Image, size: tuple[int, int], most: int | None) -> Brought
         notes.append(f"cropped from {original[0]}×{original[1]} to {cropped[2] - cropped[0]}×{cropped[3] - cropped[1]}")
     if (cropped[2] - cropped[0], cropped[3] - cropped[1]) != size:
         notes.append(f"{'enlarged' if size[0] > cropped[2] - cropped[0] else 'reduced'} to {size[0]}×{size[1]}")
-    fitted = image.resize(size, Image.Resampling.LANCZOS, box=cropped)
+    fitted = image.resize(size, Image.Resampling.LANCZOS, box=box).convert("RGB")
     pixels = torch.from_numpy(np.array(fitted)).permute(2, 0, 1)[None].float() / 255
     return Brought(pixels, tuple(notes), original)
 
 
 def _plain(image: Image.Image, notes: list[str]) -> Image.Image:
-    """Eight-bit RGB on white."""
-    if image.mode in DEEP:
-        notes.append("scaled from 16 bit" if image.mode != "F" else "scaled from floating point")
-        values = np.asarray(image, np.float64)
-        full = 65535.0 if image.mode != "F" else max(float(np.nanmax(np.abs(values))), 1e-9)
-        image = Image.fromarray((np.nan_to_num(values) / full * 255).clip(0, 255).round().astype(np.uint8))
+    """Eight-bit RGB on white, or grey."""
     if image.has_transparency_data:
-        layer = image.convert("RGBA")
-        if np.asarray(layer)[..., 3].min() < 255:
-            notes.append("laid on white where it was transparent")
-        page = Image.new("RGBA", layer.size, "white")
-        page.alpha_composite(layer)
-        image = page.convert("RGB")
-    elif image.mode == "CMYK":
+        page, clear = Image.new("RGB", image.size), False
+        for top, band in _bands(image):
+            layer = band.convert("RGBA")
+            clear = clear or bool(np.asarray(layer.getchannel("A")).min() < 255)
+            white = Image.new("RGBA", layer.size, "white")
+            white.alpha_composite(layer)
+            page.paste(white.convert("RGB"), (0, top))
+        notes += ["laid on white where it was transparent"] * clear
+        return page
+    if image.mode == "CMYK":
         notes.append("converted from CMYK")
-        image = image.convert("RGB")
-    elif image.mode != "RGB":
-        image = image.convert("RGB")
-    return image
+    return image if image.mode in ("RGB", "L") else image.convert("RGB")
+
+
+def _bits(image: Image.Image) -> int:
+    """Of one channel, by the header; Pillow's mode doesn't say it of pictures in colour."""
+    if isinstance(image, PngImagePlugin.PngImageFile):
+        return 16 if image.tile and "16" in str(image.tile[0][3]) else 8
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return max(image.tag_v2.get(BITS, (8,)))
+    return 8
+
+
+def _scaled(image: Image.Image, bits: int, notes: list[str]) -> Image.Image:
+    """A grey picture of whole numbers of more than 8 bits, or of floating point, as 8 bit.
+
+    16 bit without a sign goes by its full range. Other numbers have none that is used: those of floating point are taken
+    to be 0 … 1, or up to the largest where that is above 1, whole numbers up to the largest.
+
+    Raises:
+        RequestError: there is nothing to be seen: no number at all, or none above 0 where some lie below.
+    """
+    low, high, odd = _range(image)
+    if low > high:
+        raise RequestError("The picture's values are all NaN or infinite; give one with numbers in it.")
+    if high <= 0 and low < 0:
+        raise RequestError(f"The picture's values are all below 0, from {low:g} to {high:g}; give one with some above.")
+    if image.mode.startswith("I;16"):
+        full, words = 65535.0, "scaled from 16 bit"
+    elif image.mode == "F":
+        full, words = max(high, 1.0), "scaled from floating point"
+        words += f" by its largest value, {high:.4g}" if high > 1 else ""
+    else:
+        full, words = max(high, 1.0), f"scaled from {bits} bit by its largest value, {high:.0f}"
+    notes.append(words)
+    notes += ["values below 0 as black"] * (low < 0) + [f"{odd} values that are no numbers as black"] * bool(odd)
+    page = Image.new("L", image.size)
+    for top, band in _bands(image):
+        numbers = np.nan_to_num(np.asarray(band, np.float32), nan=0, posinf=0, neginf=0)
+        page.paste(Image.fromarray((numbers * np.float32(255 / full)).clip(0, 255).round().astype(np.uint8)), (0, top))
+    return page
+
+
+def _range(image: Image.Image) -> tuple[float, float, int]:
+    """Least and largest of the values that are numbers, and how many are none; inf and -inf where all are none."""
+    low, high, odd = np.inf, -np.inf, 0
+    for _, band in _bands(image):
+        values = np.asarray(band)
+        numbers = values[np.isfinite(values)]
+        odd += values.size - numbers.size
+        if numbers.size:
+            low, high = min(low, float(numbers.min())), max(high, float(numbers.max()))
+    return low, high, odd
+
+
+def _bands(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
+    """The picture's rows, BAND at a time, and where each band begins."""
+    for top in range(0, image.height, BAND):
+        yield top, image.crop((0, top, image.width, min(top + BAND, image.height)))
 
 
 def _orientation(image: Image.Image) -> int:

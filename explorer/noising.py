@@ -26,7 +26,7 @@ DB_RANGE = (-60.0, 60.0)  # of a drawn log-SNR
 BETA_RANGE = (1e-6, 0.999)
 LEAST = 1e-12  # of a drawn ᾱ
 STAGES = ((15.0, "none"), (0.0, "little"), (-15.0, "moderate"), (-math.inf, "heavy"))  # noise, by the SNR in dB above which
-ZERO_SNR_DB = -50.0  # a terminal SNR below this can't be told from zero in 8 bits
+ZERO = 1e-5  # an ᾱ_T below this leaves less of the picture than 8 bits can tell from none
 
 
 @dataclass(frozen=True)
@@ -89,11 +89,17 @@ def alphas_cumprod(name: str, steps: int, *, rescaled: bool = True) -> Values:
     return subsequence(np.cumprod(1 - SCHEDULES[name].betas(GRID)), steps)
 
 
-def of_config(config: Mapping[str, Any], steps: int) -> Values:
-    """The same of a model's own scheduler config, whatever its kind of betas."""
+def of_config(config: Mapping[str, Any], steps: int, *, rescaled: bool = True) -> Values:
+    """The same of a model's own scheduler config, whatever its kind of betas; never more steps than it was trained on."""
     check_steps(steps)
     values = own(config)
-    return subsequence(values, min(steps, len(values)))
+    steps = min(steps, len(values))
+    if rescaled:
+        return subsequence(values, steps)
+    if config.get("trained_betas") is None:
+        return own({**config, "num_train_timesteps": steps})
+    trained = betas(values)  # a list can only be read at fewer places
+    return np.cumprod(1 - np.interp(np.linspace(0, len(trained) - 1, steps), np.arange(len(trained)), trained))
 
 
 def own(config: Mapping[str, Any]) -> Values:
@@ -101,13 +107,14 @@ def own(config: Mapping[str, Any]) -> Values:
     return DDPMScheduler.from_config(config).alphas_cumprod.double().numpy()
 
 
-def drawn(kind: str, knots: Sequence[tuple[float, float]], steps: int) -> Values:
+def drawn(kind: str, knots: Sequence[tuple[float, float]], steps: int, *, rescaled: bool = True) -> Values:
     """The same of a schedule drawn by hand: straight lines between knots.
 
     Args:
-        kind: "beta", or "log-SNR" in dB.
+        kind: "beta", or "log-SNR": 10 log10 of ᾱ / (1 − ᾱ), the schedule's own, whatever picture it noises.
         knots: 2 to 12 of (place, value), places rising from 0 to 1; log-SNR must fall from knot to knot.
         steps: T, 10 … 1000.
+        rescaled: False spreads the drawn betas over T steps; a log-SNR says ᾱ itself, so it is the same either way.
 
     Raises:
         RequestError: names the knot that is wrong.
@@ -124,9 +131,10 @@ def drawn(kind: str, knots: Sequence[tuple[float, float]], steps: int) -> Values
     for number, value in enumerate(values, 1):
         if not low <= value <= high:
             raise RequestError(f"Knot {number} has a {kind} of {value:g}; it must be from {low:g} to {high:g}.")
-    line = np.interp(np.arange(1, GRID + 1) / GRID, places, values)
+    count = GRID if rescaled or kind == "log-SNR" else steps
+    line = np.interp(np.arange(1, count + 1) / count, places, values)
     if kind == "beta":  # large betas leave nothing: ᾱ stays above zero and goes on falling
-        return subsequence(np.maximum(np.cumprod(1 - line), LEAST * 0.999 ** np.arange(GRID)), steps)
+        return subsequence(np.maximum(np.cumprod(1 - line), LEAST * 0.999 ** np.arange(count)), steps)
     if (np.diff(values) >= 0).any():
         number = int(np.argmax(np.diff(values) >= 0)) + 2
         raise RequestError(
@@ -150,14 +158,29 @@ def betas(values: Values) -> Values:
     return 1 - values / np.concatenate([[1.0], values[:-1]])
 
 
-def snr_db(alpha_bar: Values | float, variance: float = 1.0) -> Any:
-    """10 log10 of the measured SNR, ᾱ · Var(x_0) / (1 − ᾱ); −inf and inf at the ends."""
-    with np.errstate(divide="ignore"):
-        return 10 * np.log10(np.asarray(alpha_bar) * variance / (1 - np.asarray(alpha_bar)))
+def snr_db(alpha_bar: Values | float, variance: float) -> Any:
+    """10 log10 of the measured SNR, ᾱ · Var(x_0) / (1 − ᾱ).
+
+    Args:
+        alpha_bar: one ᾱ, or several.
+        variance: of the values of x_0 in the space that is noised. A flat picture has none, and so an SNR of 0, −inf dB.
+
+    Returns:
+        inf at ᾱ = 1, where there is no noise, whatever the variance.
+    """
+    alpha_bar = np.asarray(alpha_bar)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(alpha_bar == 1, np.inf, 10 * np.log10(alpha_bar * variance / (1 - alpha_bar)))[()]
 
 
 def match(values: Values, variance: float, other: Values, other_variance: float) -> NDArray[np.int64]:
-    """For every state of one row, the state (0-based) of another whose measured SNR is nearest."""
+    """For every state of one row, the state (0-based) of another whose measured SNR is nearest.
+
+    Where a row is flat it has no SNR to match by: then the state at the same place of the timeline.
+    """
+    if not variance or not other_variance:
+        places = np.floor(np.arange(1, len(values) + 1) * len(other) / len(values) + 0.5).astype(np.int64)
+        return places.clip(1) - 1
     mine, theirs = snr_db(values, variance), snr_db(other, other_variance)
     far = 1e3  # dB: no noise, or nothing else
     return np.abs(mine.clip(-far, far)[:, None] - theirs.clip(-far, far)[None]).argmin(axis=1)
@@ -168,14 +191,13 @@ def stage(db: float) -> str:
     return next(name for floor, name in STAGES if db >= floor)
 
 
-def terminal(values: Values, mean: float) -> tuple[float, float] | None:
-    """The terminal SNR in dB and how much of the picture's mean is left in x_T; None where the SNR is as good as zero.
+def terminal(values: Values, mean: float, variance: float) -> tuple[float, float] | None:
+    """The terminal SNR in dB and how much of the picture's mean is left in x_T; None where ᾱ_T is as good as zero.
 
     A model trained on such a schedule has always seen that rest of the mean, and at inference starts without it: its
     pictures keep a middling brightness (arXiv:2305.08891, Section 3.1).
     """
-    db = float(snr_db(values[-1]))
-    return None if db < ZERO_SNR_DB else (db, math.sqrt(values[-1]) * mean)
+    return None if values[-1] < ZERO else (float(snr_db(values[-1], variance)), math.sqrt(values[-1]) * mean)
 
 
 def chain(x0: Tensor, values: Values, seed: int) -> Iterator[Noised]:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from explorer import noising
 from explorer.diffusion import from_x0_eps, to_x0_eps
-from explorer.forward import Noising, half, preview_record
+from explorer.forward import Noising, finite, half, moments, preview_record
 from explorer.noising import Values
 from explorer.records import Model, RequestError
 
@@ -44,29 +44,32 @@ def sees(state: Noising, t: int, model: Model, predict: Predict) -> dict[str, An
         "x_t": latents, "eps": eps, "true_eps": true, "error": eps - true, "x0": x0,
         "v": from_x0_eps(x0, eps, alpha, sigma, "v_prediction"), "score": -eps / sigma,
     }  # fmt: skip
-    db, model_db = (float(noising.snr_db(value)) for value in (alpha_bar, grid[timestep]))
+    variance = moments(state.source.latents)["var"]
+    db, model_db = (finite(float(noising.snr_db(value, variance))) for value in (alpha_bar, grid[timestep]))
+    apart = abs(float(noising.snr_db(alpha_bar, 1) - noising.snr_db(grid[timestep], 1)))  # whatever the variance
     return {
         "t": t, "shape": list(latents.shape), "preview": preview_record(model.preview),
         "planes": {name: half(plane) for name, plane in planes.items()},
         "alpha": alpha, "sigma": sigma, "mse": (eps - true).square().mean().item(),
         "timestep": int(timestep), "db": db, "model_db": model_db, "prompt": state.prompt,
-        "note": note(int(timestep), db, model_db, state.prompt),
+        "note": note(int(timestep), db, model_db, apart, state.prompt),
     }  # fmt: skip
 
 
-def curve(state: Noising, model: Model, predict: Predict) -> list[dict[str, float]]:
+def curve(state: Noising, model: Model, predict: Predict) -> list[dict[str, Any]]:
     """The training loss on this picture and noise: the mean squared error in eps at ten places of the timeline."""
     steps = state.schedule.steps
     places = sorted({round(steps * i / LEVELS) for i in range(1, LEVELS + 1)})
     levels = np.array([state.schedule.alpha_bar(t) for t in places])
     found, true = nearest(own(model), levels), state.latent_noise()
-    latents = torch.stack([state.latents(t) for t in places])
+    latents, variance = torch.stack([state.latents(t) for t in places]), moments(state.source.latents)["var"]
     outputs = predict(latents, torch.from_numpy(found), state.prompt).cpu()
     points = []
     for t, alpha_bar, timestep, x, output in zip(places, levels.tolist(), found.tolist(), latents, outputs, strict=True):
         _, eps = to_x0_eps(output, x, math.sqrt(alpha_bar), math.sqrt(1 - alpha_bar), model.prediction_type)
         mse = (eps - true).square().mean().item()
-        points.append({"at": t, "t": timestep, "db": float(noising.snr_db(alpha_bar)), "mse": mse})
+        db = finite(float(noising.snr_db(alpha_bar, variance)))
+        points.append({"at": t, "t": timestep, "db": db, "mse": mse})
     return points
 
 
@@ -76,16 +79,27 @@ def own(model: Model) -> Values:
 
 
 def nearest(grid: Values, levels: Values) -> np.ndarray:
-    """For each ᾱ the index of the grid's nearest by log-SNR."""
+    """For each ᾱ the index of the grid's nearest by log-SNR; any variance but 0 finds the same one."""
     return noising.match(levels, 1.0, grid, 1.0)
 
 
-def note(timestep: int, db: float, model_db: float, prompt: str) -> str:
-    """How the state was given to the model."""
+def note(timestep: int, db: float | None, model_db: float | None, apart: float, prompt: str) -> str:
+    """How the state was given to the model.
+
+    Args:
+        timestep: the model's.
+        db: the latents' measured SNR at this state; None where they are flat.
+        model_db: the same of these latents at the model's timestep.
+        apart: how far, in dB, the two levels of noise are apart.
+        prompt: with which it was asked.
+    """
     asked = f"with the prompt “{prompt[:60]}”" if prompt else "without a prompt"
-    if abs(db - model_db) < 0.05:
-        return f"Asked {asked} at the model's own timestep {timestep}, which has this SNR, {db:.1f} dB."
+    flat = db is None or model_db is None
+    if apart < 0.05:
+        words = "level of noise" if flat else f"SNR, {db:.1f} dB"
+        return f"Asked {asked} at the model's own timestep {timestep}, which has this {words}."
+    words = f"{apart:.1f} dB away" if flat else f"{model_db:.1f} dB there, {db:.1f} dB here"
     return (
-        f"Asked {asked} at timestep {timestep}, the model's nearest by SNR: {model_db:.1f} dB there, {db:.1f} dB here; "
+        f"Asked {asked} at timestep {timestep}, the model's nearest by SNR: {words}; "
         "the model was never trained on this level of noise exactly."
     )

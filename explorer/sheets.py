@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
-from explorer.forward import Noising
+from explorer.forward import Noising, moments, signed
 from explorer.limits import whole
 from explorer.noising import snr_db
 from explorer.pictures import to_image
@@ -21,12 +22,14 @@ COLUMNS = (2, 20)
 FRAMES = 40  # of the GIF, at most
 CELL = 256  # pixels a side of one picture, at most
 GAP = 8  # pixels
-LINE = 16  # pixels, of the GIF's caption
+LINE = 16  # pixels, of a line of the GIF's caption
 SIDE = 84  # pixels, for the rows' names
 PAPER = "#ffffff"
 INK = "#1a1b1f"
 SOFT = "#585c64"
-ROWS = ("pixels", "latents")
+BATCH = 4  # latents that are decoded at once
+
+Decode = Callable[[Tensor], Tensor]  # latents (B, C, h, w) → pictures (B, 3, H, W) in 0 … 1
 
 
 def places(steps: int, count: int) -> list[int]:
@@ -34,13 +37,14 @@ def places(steps: int, count: int) -> list[int]:
     return sorted({round(steps * i / (count - 1)) for i in range(count)})
 
 
-def sheet(state: Noising, preview: Preview, columns: int) -> bytes:
-    """A PNG of two rows, pixels above latents, with a caption over each column.
+def sheet(state: Noising, preview: Preview, columns: int, decode: Decode | None = None) -> bytes:
+    """A PNG of rows: pixels, latents, and the latents decoded; t is over each column, the measured SNR over each picture.
 
     Args:
         state: what dissolves.
         preview: colours the latents.
         columns: 2 … 20; 11 at T = 10 are all states x_0 … x_10, as in the classic figure.
+        decode: the VAE's decoder; None leaves the third row out.
 
     Raises:
         RequestError: columns out of range.
@@ -48,22 +52,28 @@ def sheet(state: Noising, preview: Preview, columns: int) -> bytes:
     columns = whole("columns", columns, COLUMNS)
     chosen = places(state.schedule.steps, columns)
     pairs = [_pair(state, preview, t) for t in chosen]
+    rows = {"pixels": [pair[0] for pair in pairs], "latents": [pair[1] for pair in pairs]}
+    if decode is not None:
+        rows["decoded"] = _decoded(state, chosen, decode, pairs[0][0].size)
+    of = variances(state)
+    said = [captions(state, t, of) for t in chosen]
     width, height = pairs[0][0].size
     cell, line = max(width, 84), 16 if width < 200 else 20  # room for the captions
-    top = 2 * GAP + 3 * line
-    page = Image.new("RGB", (SIDE + len(chosen) * (cell + GAP), top + 2 * (height + GAP)), PAPER)
+    top, row_height = 2 * GAP + 2 * line, line + height + GAP
+    page = Image.new("RGB", (SIDE + len(chosen) * (cell + GAP), top + len(rows) * row_height + GAP), PAPER)
     draw, font, small = ImageDraw.Draw(page), ImageFont.load_default(line - 2), ImageFont.load_default(line - 4)
     draw.text((GAP, GAP), title(state), INK, font)
-    for row, name in enumerate(ROWS):
-        draw.text((GAP, top + row * (height + GAP) + height / 2), name, INK, font, anchor="lm")
-    for column, (t, pair) in enumerate(zip(chosen, pairs, strict=True)):
-        left = SIDE + column * (cell + GAP)
-        for below, words in enumerate(caption(state, t)):
-            draw.text((left, 1.5 * GAP + (1 + below) * line), words, SOFT if below else INK, small)
-        for row, picture in enumerate(pair):
-            page.paste(picture, (left, top + row * (height + GAP)))
+    for column, t in enumerate(chosen):
+        draw.text((SIDE + column * (cell + GAP), GAP + 1.3 * line), f"t = {t}", INK, font)
+    for row, (name, pictures) in enumerate(rows.items()):
+        below = top + row * row_height + line
+        draw.text((GAP, below + height / 2), name, INK, font, anchor="lm")
+        for column, picture in enumerate(pictures):
+            left = SIDE + column * (cell + GAP)
+            draw.text((left, below - line + 1), said[column][min(row, 1)], SOFT, small)
+            page.paste(picture, (left, below))
     info = PngInfo()
-    info.add_itxt("diffuscope", json.dumps(settings(state) | {"t": chosen}))
+    info.add_itxt("diffuscope", json.dumps(settings(state) | {"t": chosen, "rows": [*rows]}))
     buffer = io.BytesIO()
     page.save(buffer, "PNG", pnginfo=info)
     return buffer.getvalue()
@@ -71,7 +81,7 @@ def sheet(state: Noising, preview: Preview, columns: int) -> bytes:
 
 def gif(state: Noising, preview: Preview) -> bytes:
     """The dissolve as an endless GIF, pixels beside latents; it rests on the picture and on the noise."""
-    chosen = places(state.schedule.steps, FRAMES)
+    chosen, of = places(state.schedule.steps, FRAMES), variances(state)
     frames = []
     for t in chosen:
         pair = _pair(state, preview, t)
@@ -79,8 +89,10 @@ def gif(state: Noising, preview: Preview) -> bytes:
         frame = Image.new("RGB", (2 * width + 3 * GAP, height + 2 * GAP + 2 * LINE), PAPER)
         for side, picture in enumerate(pair):
             frame.paste(picture, (GAP + side * (width + GAP), GAP))
-        words = "   ".join(caption(state, t))
-        ImageDraw.Draw(frame).text((GAP, height + 2 * GAP), words, INK, ImageFont.load_default(11 if width < 160 else 13))
+        font, below = ImageFont.load_default(11 if width < 160 else 13), height + 2 * GAP
+        for side, words in enumerate(captions(state, t, of)):
+            ImageDraw.Draw(frame).text((GAP + side * (width + GAP), below + LINE), words, SOFT, font)
+        ImageDraw.Draw(frame).text((GAP, below - 2), f"t = {t} of {state.schedule.steps}", INK, font)
         frames.append(frame.quantize(255, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE))
     lengths = [900, *[100] * (len(frames) - 2), 1400]  # milliseconds
     buffer = io.BytesIO()
@@ -88,12 +100,17 @@ def gif(state: Noising, preview: Preview) -> bytes:
     return buffer.getvalue()
 
 
-def caption(state: Noising, t: int) -> tuple[str, str]:
-    """What a column says: which state it is, and its SNR at a variance of 1. Pillow's own font has no Greek."""
-    alpha_bar = state.schedule.alpha_bar(t)
+def captions(state: Noising, t: int, variances: Sequence[float]) -> list[str]:
+    """The measured SNR at t of rows of these variances, in words. Pillow's own font has no Greek."""
     if t == 0:
-        return "x_0", "no noise"
-    return f"x_{t}", f"SNR {float(snr_db(alpha_bar)):.1f} dB"
+        return ["no noise" for _ in variances]
+    levels = [float(snr_db(state.schedule.alpha_bar(t), variance)) for variance in variances]
+    return [f"SNR {db:.1f} dB" if math.isfinite(db) else "flat: SNR 0" for db in levels]
+
+
+def variances(state: Noising) -> list[float]:
+    """Of the pixels' values, -1 … 1, and of the latents'."""
+    return [moments(x0)["var"] for x0 in (signed(state.source.pixels), state.source.latents)]
 
 
 def title(state: Noising) -> str:
@@ -119,3 +136,10 @@ def _pair(state: Noising, preview: Preview, t: int) -> Sequence[Image.Image]:
     matrix, offset = torch.tensor(preview.matrix), torch.tensor(preview.offset)
     coloured: Tensor = torch.einsum("rc,chw->rhw", matrix, latents) + offset[:, None, None]
     return large, to_image(coloured).resize(large.size, Image.Resampling.NEAREST)
+
+
+def _decoded(state: Noising, chosen: Sequence[int], decode: Decode, size: tuple[int, int]) -> list[Image.Image]:
+    """The latents' states as the decoder sees them, a few at a time."""
+    latents = torch.stack([state.latents(t) for t in chosen])
+    pictures = [picture for few in latents.split(BATCH) for picture in decode(few)]
+    return [to_image(picture).resize(size, Image.Resampling.LANCZOS) for picture in pictures]

@@ -99,17 +99,29 @@ def test_the_latents_noise_is_the_one_that_a_run_begins_with(picture, tiny_model
 def test_a_schedule_record_has_both_schedules_and_no_picture(picture, tiny_model):
     second = schedule("cosine", 20, True, KNOTS, tiny_model)
     record = schedule_record("r", a_state(picture, tiny_model, "scaled linear", second=second))
-    assert set(record) == {"kind", "run", "schedule"}
+    assert set(record) == {"kind", "run", "schedule", "prompt"}
     made = record["schedule"]
     assert made["name"] == "scaled linear"
     assert made["steps"] == len(made["alphas_cumprod"]) == len(made["timesteps"]) == 50
     assert made["timesteps"][-1] == 999
-    assert made["terminal"]["db"] == pytest.approx(-23.3, abs=0.1)
+    variance = signed(picture.pixels).var(correction=0).item()
+    assert made["terminal"]["db"] == pytest.approx(-23.3 + 10 * math.log10(variance), abs=0.1)
     mean = signed(picture.pixels).mean().item()
     assert made["terminal"]["rest"] == pytest.approx(math.sqrt(made["alphas_cumprod"][-1]) * mean)
     assert (made["second"]["name"], made["second"]["terminal"]) == ("cosine", None)
     assert "second" not in made["second"]
     assert len(json.dumps(record)) < 10_000
+
+
+def test_a_flat_picture_has_no_variance_at_all(tiny_model):
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 64), (77, 77, 77)).save(buffer, "PNG")
+    flat = source("grey", bring(buffer.getvalue(), tiny_model.default_size, 512), tiny_model)
+    record = picture_record("r", a_state(flat, tiny_model), tiny_model.preview)
+    assert record["pixels"]["var"] == 0
+    assert record["pixels"]["mean"] == pytest.approx(77 / 127.5 - 1)
+    assert record["schedule"]["terminal"]["db"] is None
+    json.dumps(record, allow_nan=False)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -142,6 +154,17 @@ def test_unscaled_betas_keep_their_places(tiny_model):
     assert made.timesteps == tuple(range(10))
     assert not made.rescaled
     assert made.values[-1] > 0.9
+
+
+@pytest.mark.parametrize(
+    ("name", "drawn", "rescaled"), [(OWN, "", False), (DRAWN, "beta 0:1e-4 1:0.02", False), (DRAWN, KNOTS, True)]
+)
+def test_rescaling_off_is_done_where_there_are_betas_to_spread(name, drawn, rescaled, tiny_model):
+    on, off = (schedule(name, 10, wanted, drawn, tiny_model) for wanted in (True, False))
+    assert off.rescaled is rescaled  # and the page says so
+    assert (off.values[-1] > 0.8) is not rescaled
+    assert on.values[-1] < 0.01
+    assert (off.timesteps == on.timesteps) is rescaled
 
 
 def test_knots_are_read():

@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from explorer import intake
 from explorer.intake import bring
 from explorer.records import RequestError
 
@@ -24,13 +25,13 @@ def saved(image: Image.Image, kind: str, **options) -> bytes:
     return buffer.getvalue()
 
 
-def png_header(width: int, height: int, data: bytes = b"") -> bytes:
+def png_header(width: int, height: int, data: bytes = b"", depth: int = 8, colour: int = 2) -> bytes:
     """A PNG whose header promises a size, whatever its data."""
 
     def chunk(name: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 
@@ -87,6 +88,81 @@ def test_16_bit_is_scaled_and_not_cut():
     brought = bring(saved(deep, "PNG"), SIZE)
     assert brought.notes == ("scaled from 16 bit",)
     torch.testing.assert_close(brought.picture, torch.full((1, 3, 64, 64), 0.5), rtol=0, atol=0.003)
+
+
+def png(colour: int, channels: int, depth: int = 16) -> bytes:
+    """A PNG of `channels` samples of `depth` bits, 64 × 64, of a level of 3/4, opaque: Pillow can't write them."""
+    samples = [0xC000 if depth == 16 else 0xC0] * channels
+    if colour in (4, 6):
+        samples[-1] = 2**depth - 1
+    row = b"\0" + struct.pack(f">{channels}{'H' if depth == 16 else 'B'}", *samples) * 64
+    return png_header(64, 64, zlib.compress(row * 64), depth, colour)
+
+
+@pytest.mark.parametrize(("colour", "channels"), [(2, 3), (4, 2), (6, 4)])
+def test_16_bit_in_colour_or_with_alpha_is_said_too(colour, channels):
+    brought = bring(png(colour, channels), SIZE)
+    assert brought.notes == ("scaled from 16 bit",)
+    torch.testing.assert_close(brought.picture, torch.full((1, 3, 64, 64), 0.75), rtol=0, atol=0.005)
+    assert bring(png(colour, channels, 8), SIZE).notes == ()
+
+
+def tiff(values: np.ndarray) -> bytes:
+    return saved(Image.fromarray(values), "TIFF")
+
+
+RISING = np.linspace(0, 1, 64 * 64).reshape(64, 64)
+
+
+@pytest.mark.parametrize(
+    ("values", "top", "notes"),
+    [
+        ((RISING * 65535).astype(np.uint16), 1, ("scaled from 16 bit",)),
+        ((RISING * 2e9).astype(np.int32), 1, ("scaled from 32 bit by its largest value, 2000000000",)),
+        ((RISING * 900).astype(np.int32), 1, ("scaled from 32 bit by its largest value, 900",)),
+        (RISING.astype(np.float32), 1, ("scaled from floating point",)),
+        ((RISING / 4).astype(np.float32), 0.25, ("scaled from floating point",)),  # a dark picture stays dark
+        ((RISING * 4).astype(np.float32), 1, ("scaled from floating point by its largest value, 4",)),
+    ],
+)
+def test_deep_grey_is_scaled_by_what_it_is(values, top, notes):
+    brought = bring(tiff(values), SIZE)
+    assert brought.notes == notes
+    assert brought.picture[0, 0, -1, -1].item() == pytest.approx(top, abs=0.005)
+    assert brought.picture[0, 0, 32, 0].item() == pytest.approx(top / 2, abs=0.005)
+
+
+def test_what_is_no_number_is_said_and_a_picture_of_nothing_else_refused():
+    odd = RISING.astype(np.float32)
+    odd[:2] = np.nan
+    odd[2, :5] = np.inf
+    brought = bring(tiff(odd), SIZE)
+    assert brought.notes == ("scaled from floating point", "133 values that are no numbers as black")
+    assert (brought.picture[0, :, :2] == 0).all()
+    assert brought.picture[0, 0, -1, -1] == 1
+    for value in (np.nan, np.inf):
+        with pytest.raises(RequestError, match="all NaN or infinite"):
+            bring(tiff(np.full((64, 64), value, np.float32)), SIZE)
+    with pytest.raises(RequestError, match=r"all below 0, from -1 to -0\.5"):
+        bring(tiff((RISING / 2 - 1).astype(np.float32)), SIZE)
+    assert "values below 0 as black" in bring(tiff((RISING - 0.5).astype(np.float32)), SIZE).notes
+
+
+@pytest.mark.parametrize(
+    ("original", "picture"),
+    [
+        ("16 bit", np.full((3000, 6000), 32768, np.uint16)),
+        ("with alpha", np.full((3000, 6000, 4), 128, np.uint8)),
+    ],
+    ids=["16 bit", "with alpha"],
+)
+def test_a_large_picture_is_converted_a_few_rows_at_a_time(original, picture, monkeypatch):
+    """No band is larger than it has to be, and none is of what is cropped away."""
+    bands, taken = [], intake._bands
+    monkeypatch.setattr(intake, "_bands", lambda image: (bands.append(one[1].size) or one for one in taken(image)))
+    brought = bring(saved(Image.fromarray(picture), "PNG", compress_level=1), SIZE)
+    assert "cropped from 6000×3000 to 3000×3000" in brought.notes
+    assert set(bands) == {(3000, intake.BAND), (3000, 3000 % intake.BAND)}
 
 
 @pytest.mark.parametrize(("orientation", "corner"), [(3, (63, 63)), (6, (0, 63)), (8, (63, 0))])

@@ -81,9 +81,13 @@ def test_the_chain_follows_from_its_seed():
 
 
 def test_snr_and_stages():
-    assert snr_db(0.5) == 0
+    assert snr_db(0.5, variance=1) == 0
     assert snr_db(0.5, variance=0.25) == pytest.approx(10 * math.log10(0.25))
-    assert snr_db(0.0) == -math.inf
+    assert snr_db(0.0, variance=1) == -math.inf
+    assert snr_db(np.array([1, 0.5]), variance=0).tolist() == [
+        math.inf,
+        -math.inf,
+    ]  # flat: no signal, but no noise at t = 0
     assert [stage(db) for db in (40, 15, 14.9, 0, -0.1, -15, -15.1, -math.inf)] == [
         "none", "none", "little", "little", "moderate", "moderate", "heavy", "heavy",
     ]  # fmt: skip
@@ -102,17 +106,28 @@ def test_states_are_matched_by_measured_snr():
     assert (found >= np.arange(1000)).all()  # less signal to begin with: the same SNR is met later in the other
 
 
+def test_a_flat_row_is_matched_by_its_place():
+    long, short = alphas_cumprod("linear", 1000), alphas_cumprod("cosine", 100)
+    for variances in ((0, 1), (1, 0), (0, 0)):
+        assert (match(long, variances[0], long, variances[1]) == np.arange(1000)).all()
+        found = match(long, variances[0], short, variances[1])
+        assert (found[0], found[499], found[999]) == (0, 49, 99)
+
+
 def test_terminal_snr():
-    db, rest = terminal(alphas_cumprod("scaled linear", 1000), mean=0.8)
+    values = alphas_cumprod("scaled linear", 1000)
+    db, rest = terminal(values, mean=0.8, variance=1)
     assert db == pytest.approx(-23.3, abs=0.1)  # sqrt(ᾱ_T) = 0.068: arXiv:2305.08891, Table 1
     assert rest == pytest.approx(0.8 * 0.068, abs=1e-3)
-    assert terminal(alphas_cumprod("cosine", 1000), mean=0.8) is None
+    assert terminal(values, mean=0.8, variance=0.25)[0] == pytest.approx(db + 10 * math.log10(0.25))
+    assert terminal(values, mean=0.8, variance=0) == (-math.inf, rest)  # a flat picture leaves its mean all the same
+    assert terminal(alphas_cumprod("cosine", 1000), mean=0.8, variance=1) is None
 
 
 def test_a_drawn_log_snr_is_met():
     values = drawn("log-SNR", [(0, 30), (0.5, 0), (1, -40)], 1000)
-    assert snr_db(values[499]) == pytest.approx(0)
-    assert snr_db(values[-1]) == pytest.approx(-40)
+    assert snr_db(values[499], 1) == pytest.approx(0)
+    assert snr_db(values[-1], 1) == pytest.approx(-40)
     assert (np.diff(values) < 0).all()
 
 
@@ -121,6 +136,23 @@ def test_drawn_betas_are_met():
     np.testing.assert_allclose(
         drawn("beta", [(0, 1e-4), (1, 0.02)], 1000), alphas_cumprod("linear", 1000), rtol=0.03, atol=1e-4
     )
+
+
+@pytest.mark.parametrize("name", ["linear", "scaled linear", "sigmoid"])
+def test_a_models_own_betas_and_drawn_ones_go_wrong_like_the_named_when_not_rescaled(name):
+    own = of_config(DIFFUSERS[name], 20, rescaled=False)
+    np.testing.assert_allclose(own, alphas_cumprod(name, 20, rescaled=False), rtol=1e-5)
+    assert own[-1] > 0.7 > 0.01 > of_config(DIFFUSERS[name], 20)[-1]
+    trained = {"trained_betas": np.linspace(1e-4, 0.02, 1000).tolist()}
+    np.testing.assert_allclose(
+        of_config(trained, 20, rescaled=False), alphas_cumprod("linear", 20, rescaled=False), rtol=1e-5
+    )
+    knots = [(0, 1e-4), (1, 0.02)]
+    np.testing.assert_allclose(
+        betas(drawn("beta", knots, 20, rescaled=False)), np.interp(np.arange(1, 21) / 20, *zip(*knots, strict=True))
+    )
+    line = [(0, 40), (1, -40)]
+    assert (drawn("log-SNR", line, 20, rescaled=False) == drawn("log-SNR", line, 20)).all()  # says ᾱ itself
 
 
 @pytest.mark.parametrize("knots", [[(0, 0.5), (1, 0.9)], [(0, 0.999), (1, 0.999)], [(0, 1e-6), (0.01, 0.999), (1, 1e-6)]])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -62,7 +64,7 @@ def test_the_model_is_asked_at_its_own_nearest_level(tiny_model):
     grid = own(tiny_model)
     levels = noising.alphas_cumprod("cosine", 40)
     for bar, found in zip(levels, nearest(grid, levels), strict=True):
-        apart = np.abs(noising.snr_db(grid) - noising.snr_db(bar))
+        apart = np.abs(noising.snr_db(grid, 0.3) - noising.snr_db(bar, 0.3))
         assert apart[found] == apart.min()
     assert (nearest(grid, grid) == np.arange(len(grid))).all()
     assert sees(a_state(tiny_model, "scaled linear", 1000), 700, tiny_model, asked(tiny_model))["timestep"] == 699
@@ -90,12 +92,33 @@ def test_where_there_is_no_noise_there_is_nothing_to_predict(tiny_model):
         sees(a_state(tiny_model), 0, tiny_model, asked(tiny_model))
 
 
+def test_the_snr_is_that_of_these_latents(tiny_model):
+    """ᾱ · Var / (1 − ᾱ), as the rail and the sentence have it for the latents' row."""
+    for scale in (1, 3):
+        source = Source("x", (), NONE, NONE, scale * LATENTS)
+        state = Noising(source, 3, schedule("cosine", 40, True, KNOTS, tiny_model))
+        answer, bar = sees(state, 20, tiny_model, asked(tiny_model)), state.schedule.alpha_bar(20)
+        measured = 10 * math.log10(bar * (scale * LATENTS).var(correction=0).item() / (1 - bar))
+        assert answer["db"] == pytest.approx(measured, abs=1e-3)
+        assert f"{measured:.1f} dB" in answer["note"]
+        assert curve(state, tiny_model, asked(tiny_model))[4]["db"] == pytest.approx(measured, abs=1e-3)
+
+
+def test_flat_latents_have_no_snr_and_the_note_says_none(tiny_model):
+    source = Source("x", (), NONE, NONE, torch.full((4, 8, 8), 0.5))
+    state = Noising(source, 3, schedule("cosine", 40, True, KNOTS, tiny_model))
+    answer = json.loads(json.dumps(sees(state, 20, tiny_model, asked(tiny_model)), allow_nan=False))
+    assert (answer["db"], answer["model_db"]) == (None, None)
+    assert re.search(r"(this level of noise|by SNR: \d\.\d dB away; .*)\.$", answer["note"])
+    assert {point["db"] for point in curve(state, tiny_model, asked(tiny_model))} == {None}
+
+
 def test_the_note_says_how_far_the_models_level_is():
-    assert note(499, -10.69, -10.69, "") == (
+    assert note(499, -10.69, -10.69, 0, "") == (
         "Asked without a prompt at the model's own timestep 499, which has this SNR, -10.7 dB."
     )
-    assert "-23.3 dB there, -60.0 dB here" in note(999, -60, -23.3, "x" * 200)
-    assert len(note(999, -60, -23.3, "x" * 5000)) < 300
+    assert "-23.3 dB there, -60.0 dB here" in note(999, -60, -23.3, 36.7, "x" * 200)
+    assert len(note(999, -60, -23.3, 36.7, "x" * 5000)) < 300
 
 
 def test_the_embedded_model_sees_better_than_nothing(embedded_model):

@@ -12,8 +12,9 @@ from PIL import Image
 
 from explorer.forward import Noising, Source
 from explorer.forward_schedule import KNOTS, schedule
+from explorer.noising import snr_db
 from explorer.records import RequestError
-from explorer.sheets import CELL, FRAMES, GAP, SIDE, caption, gif, places, sheet, title
+from explorer.sheets import CELL, FRAMES, GAP, SIDE, captions, gif, places, sheet, title, variances
 
 
 def a_state(model, steps=10, side=64) -> Noising:
@@ -29,12 +30,12 @@ def opened(data: bytes) -> Image.Image:
     return image
 
 
-def columns(image: Image.Image, width: int) -> list[np.ndarray]:
-    """The pixel row's pictures, found by where the sheet says that they are."""
+def columns(image: Image.Image, width: int, row: int = 0, rows: int = 2) -> list[np.ndarray]:
+    """A row's pictures, found by where the sheet says that they are."""
     pixels = np.asarray(image.convert("RGB"), float)
-    cell = max(width, 84)
+    cell, line = max(width, 84), 16
     count = (image.width - SIDE) // (cell + GAP)
-    top = image.height - 2 * (width + GAP)
+    top = image.height - GAP - (rows - row) * (line + width + GAP) + line
     return [pixels[top : top + width, SIDE + i * (cell + GAP) :][:, :width] for i in range(count)]
 
 
@@ -50,6 +51,35 @@ def test_a_sheet_has_its_columns_from_the_picture_to_noise(tiny_model, count):
     assert found[-1].mean() == pytest.approx(127, abs=5)  # noise, cut at both ends
     said = json.loads(image.text["diffuscope"])
     assert (said["schedule"], said["steps"], said["seed"], len(said["t"])) == ("linear", 10, 3, count)
+    assert said["rows"] == ["pixels", "latents"]
+
+
+def test_a_third_row_is_the_latents_decoded(tiny_model):
+    state, asked = a_state(tiny_model), []
+
+    def decode(latents):
+        asked.append(len(latents))
+        return tiny_model.decode(latents)
+
+    image = opened(sheet(state, tiny_model.preview, 6, decode))
+    assert json.loads(image.text["diffuscope"])["rows"] == ["pixels", "latents", "decoded"]
+    assert (sum(asked), max(asked)) == (6, 4)  # a few at a time
+    for t, found in zip(places(10, 6), columns(image, 64, 2, 3), strict=True):
+        wanted = tiny_model.decode(state.latents(t)[None])[0].permute(1, 2, 0).mul(255).numpy()
+        assert np.abs(found - wanted.clip(0, 255)).max() < 3  # decoded in one batch and another
+    assert (columns(image, 64, 0, 3)[0] == 255).all()
+
+
+def test_captions_have_the_measured_snr_of_their_row(tiny_model):
+    pixels = torch.arange(64, dtype=torch.uint8).repeat(3, 64, 1) * 4
+    latents = 2 * torch.randn(4, 8, 8, generator=torch.Generator().manual_seed(1))
+    state = Noising(Source("x", (), pixels, pixels, latents), 3, schedule("linear", 10, True, KNOTS, tiny_model))
+    wanted = [(pixels / 127.5 - 1).var(correction=0).item(), latents.var(correction=0).item()]
+    assert variances(state) == pytest.approx(wanted)
+    bar = state.schedule.alpha_bar(3)
+    assert captions(state, 3, variances(state)) == [f"SNR {snr_db(bar, variance):.1f} dB" for variance in wanted]
+    assert captions(state, 0, variances(state)) == ["no noise"] * 2
+    assert captions(state, 3, [0.0]) == ["flat: SNR 0"]
 
 
 def test_at_ten_steps_eleven_columns_are_every_state(tiny_model):
@@ -83,5 +113,4 @@ def test_a_gif_dissolves(tiny_model):
 def test_words_are_what_the_font_has(tiny_model):
     state = a_state(tiny_model)
     assert title(state) == "wite ? ?page?: linear schedule, T = 10, seed 3"
-    assert caption(state, 0) == ("x_0", "no noise")
-    assert caption(state, 10) == ("x_10", "SNR -43.9 dB")
+    assert captions(state, 10, [1.0]) == ["SNR -43.9 dB"]

@@ -6,12 +6,13 @@
 // dispatching "seek" with a t. The curves' cursor is laid over the plot whose id is props.curves.
 
 const root = element.querySelector(".forward"), find = (selector) => root.querySelector(selector);
-const slider = find(".timeline"), ns = "http://www.w3.org/2000/svg";
+const slider = find(".timeline"), narrow = matchMedia("(max-width: 900px)"); // as in forward.css: there the curves are stacked
 
 let picture = null, schedule = null;      // of the records; schedule.second where there is a third row
 let shown = -1, wanted = null;            // timeline positions: 0 is x_0, schedule.steps the last
 let share = null, match = "timestep";     // where on the timeline a new record is shown; how rows are matched
 let serial = 0; // of the records: what the folds were told about another one is stale
+let told = "";  // the run, schedule and prompt on the stage
 let playing = false, begun = 0, from = 0, ticking = false, touched = false;
 root.painted = [];                        // positions in the order they were drawn, for tests and for the curious
 root.took = [];                           // ms of each draw
@@ -38,7 +39,7 @@ function title() {
   rows.latents.x0.heading.textContent = `latents${of(picture.latents)}`;
   rows.second.x0.heading.textContent = `pixels${size}`;
   for (const row of Object.values(rows)) row.eps.canvas.setAttribute("aria-label", `the noise of the ${row.kind === "latents" ? "latents" : "pixels"}`);
-  rows.pixels.x0.canvas.setAttribute("aria-label", `the picture, ${picture.name}`);
+  for (const row of Object.values(rows)) row.x0.canvas.setAttribute("aria-label", `the picture, ${picture.name}${row.kind === "latents" ? ", in latents" : ""}`);
   decoded.title = rows.latents.x_t.title = "noised latents";
 }
 
@@ -62,7 +63,7 @@ function tick(now) {
 function placed(t) {
   const db = snrDb(alphaBar(schedule, t), picture.pixels.var);
   const place = (other, variance) => {
-    const at = match === "snr" ? matching(db, other, variance) : Math.round((t * other.steps) / schedule.steps);
+    const at = match === "snr" && !flat(picture) ? matching(db, other, variance) : Math.round((t * other.steps) / schedule.steps);
     return { t: at, db: snrDb(alphaBar(other, at), variance), name: other.name };
   };
   return { t, db, latents: place(schedule, picture.latents.var), second: schedule.second && place(schedule.second, picture.pixels.var) };
@@ -123,6 +124,9 @@ function accept(record) {
     root.dataset.run = record.run;
     unlook();
   } else if (record?.kind !== "schedule" || record.run !== picture?.run) return;
+  const news = JSON.stringify([record.run, record.schedule, record.prompt]);
+  if (news === told) return; // nothing of it is new: the controls were asked for once more
+  told = news;
   schedule = record.schedule;
   serial++;
   root.dataset.schedule = schedule.name;
@@ -141,21 +145,33 @@ function accept(record) {
   mark();
   play(false);
   const notes = picture.notes?.length ? `What was done to the picture: ${picture.notes.join(", ")}. ` : "";
-  find(".notes").textContent = `${notes}Schedule: ${schedule.name}, ${schedule.formula} (${schedule.source}). Noise of seed ${picture.seed}.`;
+  find(".notes").textContent = `${notes}Schedule: ${schedule.name}, ${schedule.formula} (${schedule.source})${schedule.rescaled ? "" : ", the same betas in fewer steps"}. Noise of seed ${picture.seed}.`;
   find(".warning").hidden = !schedule.terminal;
-  if (schedule.terminal) find(".warning").textContent = warningOf(schedule, picture.pixels.mean);
+  if (schedule.terminal) [find(".warning summary").innerHTML, find(".warning p").textContent] = warningOf(schedule, picture.pixels);
   root.dataset.phase = "ready";
   decodings.clear(); // states of another schedule
   wanted = Math.round(share * schedule.steps);
   request();
+  plot();
 }
 
-const middle = () => matching(2, schedule, picture.pixels.var);
+const middle = () => (picture.pixels.var ? matching(2, schedule, picture.pixels.var) : Math.round(schedule.steps / 5));
+
+// The curves are the server's figure of this picture and these schedules: asked for where they are not what was asked last.
+let plotted = "";
+function plot() {
+  const of = [schedule, schedule.second].filter(Boolean).map(({ name, alphas_cumprod }) => [name, alphas_cumprod]);
+  const asked = JSON.stringify([narrow.matches, picture.pixels.var, of]);
+  if (asked !== plotted) trigger("curves");
+  plotted = asked;
+}
+narrow.addEventListener("change", () => setTimeout(() => schedule && plot(), 300)); // once it stays so: answers may overtake each other
 
 // The four stages under the rail, by the pixels' measured SNR.
 function mark() {
   const spans = [], stages = Array.from({ length: schedule.steps + 1 }, (_, t) => stageOf(snrDb(alphaBar(schedule, t), picture.pixels.var)));
-  for (const [level, [floor, name]] of props.stages.entries()) {
+  if (!picture.pixels.var) spans.push(Object.assign(make("span", "stage-mark", "no stages: the picture is flat"), { style: "--from:0;--to:1" }));
+  else for (const [level, [floor, name]] of props.stages.entries()) {
     const first = stages.indexOf(name), last = stages.lastIndexOf(name);
     if (first < 0) continue;
     const span = make("span", "stage-mark"), begin = Math.max(first - 0.5, 0), end = Math.min(last + 0.5, schedule.steps);

@@ -20,7 +20,7 @@ let said = []; // values told lately: they come back by way of the text field, a
 
 const round = (value, digits) => (kind === "beta" ? +value.toPrecision(3) : +value.toFixed(digits));
 const minus = (number) => String(number).replace("-", "−");
-const shown = (value) => (kind === "beta" ? `β ${minus(value < 0.001 ? value.toExponential(1) : value.toFixed(4))}` : `log-SNR ${minus(value)} dB`);
+const shown = (value) => (kind === "beta" ? `β ${minus(value < 0.001 ? value.toExponential(1) : value.toFixed(4))}` : `ᾱ / (1 − ᾱ) ${minus(value)} dB`);
 
 function tell() {
   clearTimeout(timer);

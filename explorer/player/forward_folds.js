@@ -128,7 +128,7 @@ function drawLoss(answer) {
     return made;
   };
   find(".dots").replaceChildren(
-    ...levels.map((one) => dot(one.t, one.mse, "", `t = ${one.t}, SNR ${fixed(one.db, 1)} dB: MSE ${small(one.mse)}`)),
+    ...levels.map((one) => dot(one.t, one.mse, "", `t = ${one.t}, SNR ${one.db === null ? "zero" : `${fixed(one.db, 1)} dB`}: MSE ${small(one.mse)}`)),
     dot(answer.timestep ?? 0, answer.mse, "is-here", `the state shown: MSE ${small(answer.mse)}`));
   find(".curve .axis b").textContent = last;
   svg.setAttribute("aria-label", `MSE over ten levels: ${levels.map((one) => `t ${one.t}: ${small(one.mse)}`).join(", ")}`);

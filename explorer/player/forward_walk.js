@@ -17,7 +17,7 @@ function showWalk(answer, state) {
   const said = find(".walks .said"), t = state.t, fold = find(".walks");
   fold.classList.toggle("is-empty", Boolean(answer.error));
   find(".stepper .where").textContent = `step ${t} of ${state.schedule.steps}`;
-  if (answer.error) { said.textContent = answer.error; return; }
+  if (answer.error) { said.textContent = answer.error; forget(); return; }
   for (const one of links) if (answer[one.name]) mix(one, { x0: unhalved(answer[one.name]), eps: new Float32Array(answer.shape.reduce((a, b) => a * b)), shape: answer.shape }, 1, 0);
   const { difference, theory } = answer;
   find(".difference b").textContent = difference === 0 ? "0" : difference.toExponential(1).replace("-", "−");
@@ -36,6 +36,12 @@ function showWalk(answer, state) {
   said.textContent = t
     ? `After ${t} ${t === 1 ? "step" : "steps"} the chain and the jump differ by rounding alone. Theory: mean √ᾱ·mean(x_0), variance ᾱ·var(x_0) + 1 − ᾱ; the measured ones are of this one draw, so they scatter around it.`
     : "Nothing has been added yet. Take a step.";
+}
+
+// Numbers of another state would be taken for those of this one.
+function forget() {
+  for (const cell of find(".facts").querySelectorAll("td, .difference b")) cell.textContent = "–";
+  for (const words of find(".facts").querySelectorAll(".formula, .difference small")) words.textContent = "";
 }
 
 const settleWalk = follower(find(".walks"), { of: (wanted) => server.walk(wanted), at: (state) => state.t }, showWalk, 60);

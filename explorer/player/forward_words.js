@@ -8,10 +8,11 @@ const small = (value) => (value === 0 ? "0" : value < 0.001 ? value.toExponentia
 
 const alphaBar = (schedule, t) => (t ? schedule.alphas_cumprod[t - 1] : 1);
 const betaOf = (schedule, t) => (t ? 1 - alphaBar(schedule, t) / alphaBar(schedule, t - 1) : 0);
-const snrDb = (alpha, variance) => 10 * Math.log10((alpha * variance) / (1 - alpha)); // Infinity at t = 0
+// The measured SNR, ᾱ·Var(x_0) / (1 − ᾱ), in dB: ∞ where there is no noise, −∞ where a flat picture has no signal.
+const snrDb = (alpha, variance) => (alpha === 1 ? Infinity : 10 * Math.log10((alpha * variance) / (1 - alpha)));
 const stageOf = (db) => (props.stages.find(([floor]) => floor === null || db >= floor) ?? props.stages.at(-1))[1];
 
-// The state of another row whose measured SNR is nearest. SNR falls with t, so the search is by halves.
+// The state of another row whose measured SNR is nearest. SNR falls with t, so the search is by halves. Neither row is flat.
 function matching(db, schedule, variance) {
   if (db === Infinity) return 0;
   let low = 1, high = schedule.steps;
@@ -30,7 +31,7 @@ const before = "<i>x</i><sub>t−1</sub>", bar = "<i>ᾱ</i><sub>t</sub>";
 function jumpEquation(schedule, t) {
   const alpha = alphaBar(schedule, t);
   return `<span class="left">q(<span class="q-x_t">${XT}</span> | <span class="q-x0">${X0}</span>)</span><span class="general"> = ${normal(`√${bar}`, X0, `(1 − ${bar})`)}</span>` +
-    ` = ${normal(Math.sqrt(alpha).toFixed(3), X0, small(1 - alpha))}<span class="gloss">one jump</span>`;
+    ` = ${normal(Math.sqrt(alpha).toFixed(3), X0, small(1 - alpha))}<span class="gloss">one jump; <i>ᾱ</i><sub>t</sub> is the product of all <i>α</i> = 1 − <i>β</i> up to t</span>`;
 }
 
 function stepEquation2(schedule, t) {
@@ -41,26 +42,41 @@ function stepEquation2(schedule, t) {
 }
 
 function labelOf(schedule, t, db) {
+  if (t && db === -Infinity) return `t = ${t} of ${schedule.steps} · ᾱ ${small(alphaBar(schedule, t))} · no SNR: the picture is flat`;
   if (!t) return `t = 0 of ${schedule.steps} · the picture itself`;
-  return `t = ${t} of ${schedule.steps} · ᾱ ${alphaBar(schedule, t).toFixed(3)} · SNR ${decibels(db)} · ${stageOf(db) === "none" ? "no" : stageOf(db)} noise`;
+  return `t = ${t} of ${schedule.steps} · ᾱ ${small(alphaBar(schedule, t))} · SNR ${decibels(db)} · ${stageOf(db) === "none" ? "no" : stageOf(db)} noise`;
 }
+
+const noiseOf = (db) => `${stageOf(db) === "none" ? "hardly any" : stageOf(db)} noise`;
+const flat = ({ pixels, latents }) => !pixels.var || !latents.var;
 
 // `at`: t and SNR of the latent row and of the second schedule's row.
 function sentence(picture, schedule, t, db, at, match) {
-  const { pixels, latents } = picture;
   if (!t) return "The picture itself, before any noise, in pixels and as the VAE's latents. Drag the timeline: every state is the picture times one number plus noise times another.";
-  const share = 1 - alphaBar(schedule, t), other = at.second && ` Under ${at.second.name} the same ${match === "snr" ? "SNR is reached at" : "time,"} t = ${at.second.t}${match === "snr" ? "" : `, is at ${decibels(at.second.db)}`}.`;
+  const share = 1 - alphaBar(schedule, t);
   const percent = share > 0.995 ? (share < 0.9995 ? (100 * share).toFixed(1) : "over 99.9") : share < 0.01 ? "less than 1" : Math.round(100 * share);
-  const lead = `At t = ${t}, the noise has ${percent}% of the weight (1 − ᾱ). Of this picture's own variance, ${pixels.var.toFixed(2)}, that leaves ${decibels(db)} of signal to noise: ${stageOf(db) === "none" ? "hardly any" : stageOf(db)} noise.`;
-  const spread = `The latents vary by ${latents.var.toFixed(2)}`;
+  const lead = `At t = ${t}, the noise has ${percent}% of the weight (1 − ᾱ).`;
+  if (flat(picture)) return `${lead} ${flatly(picture, match)}`;
+  const { pixels, latents } = picture, other = at.second && ` Under ${at.second.name} the same ${match === "snr" ? "SNR is reached at" : "time,"} t = ${at.second.t}${match === "snr" ? "" : `, is at ${decibels(at.second.db)}`}.`;
+  const spread = ` The latents vary by ${latents.var.toFixed(2)}`;
   const rest = match === "snr"
-    ? ` ${spread}, so they reach that SNR at t = ${at.latents.t}${Math.abs(at.latents.db - db) > 0.5 ? ` (nearest: ${decibels(at.latents.db)})` : ""}.`
-    : ` ${spread}: at the same t they are at ${decibels(at.latents.db)}, ${Math.abs(at.latents.db - db) < 0.5 ? "as far gone" : at.latents.db > db ? "less far gone" : "further gone"}.`;
-  return lead + rest + (other || "");
+    ? `${spread}, so they reach that SNR at t = ${at.latents.t}${Math.abs(at.latents.db - db) > 0.5 ? ` (nearest: ${decibels(at.latents.db)})` : ""}.`
+    : `${spread}: at the same t they are at ${decibels(at.latents.db)}, ${Math.abs(at.latents.db - db) < 0.5 ? "as far gone" : at.latents.db > db ? "less far gone" : "further gone"}.`;
+  return `${lead} Of this picture's own variance, ${pixels.var.toFixed(2)}, that leaves ${decibels(db)} of signal to noise: ${noiseOf(db)}.${rest}${other || ""}`;
 }
 
-function warningOf(schedule, mean) {
+function flatly({ pixels }, match) {
+  const what = pixels.var ? "The latents are flat: all their values are the same" : "This picture is flat: all its values are the same";
+  return `${what}, so there is no variance, and with the first noise the SNR is zero (−∞ dB). Only its mean fades, by √ᾱ.` +
+    (match === "snr" ? " By SNR there is nothing to match, so the rows are matched by timestep." : "");
+}
+
+// One line, as markup of numbers alone, and as text what a fold below it explains.
+function warningOf(schedule, pixels) {
   const { db, rest } = schedule.terminal, left = Math.sqrt(alphaBar(schedule, schedule.steps));
-  return `Terminal SNR ${decibels(db)}, not zero: x_T still holds ${left.toFixed(3)} of the picture, and with it ${signed(rest, 3)} of its mean brightness, ${signed(mean, 2)}. ` +
-    (left < 0.02 ? "That little is barely seen; with more, a" : "A") + " model trained so is always told the brightness, starts from noise that doesn't tell it, and its pictures come out middling, neither dark nor bright (arXiv:2305.08891).";
+  return [
+    `<i>x</i><sub>T</sub> is not pure noise: √ᾱ = ${small(left)} of the picture is left in it${db === null ? "" : `, a terminal SNR of ${decibels(db)}`}.`,
+    `With it stays ${signed(rest, 3)} of the picture's mean brightness, ${signed(pixels.mean, 2)}. ` +
+      (left < 0.02 ? "That little is barely seen; with more, a" : "A") + " model trained so is always told the brightness, starts from noise that doesn't tell it, and its pictures come out middling, neither dark nor bright (arXiv:2305.08891).",
+  ];
 }

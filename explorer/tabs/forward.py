@@ -22,23 +22,53 @@ from explorer.forward import LARGEST, Noising, Source
 from explorer.forward_schedule import KNOTS
 from explorer.forward_schedule import schedule as scheduled
 from explorer.intake import BYTES, bring
-from explorer.noising import STAGES
+from explorer.noising import STAGES, T_RANGE
 from explorer.player import forward as player
 from explorer.records import Model, RequestError
 from explorer.sessions import Sessions
 from explorer.tabs import forward_files
 from explorer.tabs.common import session, told
-from explorer.tabs.forward_form import EXAMPLES, FOLDER, Form, checked, form
+from explorer.tabs.forward_form import EXAMPLES, FOLDER, checked, form
 from explorer.tabs.forward_runs import GONE, Runs, answers
 from explorer.tabs.url import Linked
 
 TITLE = "Forward"
-LEAD = "Choose a picture, then drag the timeline: it dissolves into noise, in pixels and in the model's own latents."
+LEAD = (
+    "Choose a picture, then drag the timeline: it dissolves into noise, in pixels and in latents, the small grid of "
+    "numbers that the model works on in place of pixels."
+)
 STAGE = "forward-stage"
 PLAY = "forward-play"
 # The run that is on the stage, put in place of the last input.
 SHOWN = f"document.querySelector('#{STAGE} [data-run]')?.dataset.run ?? ''"
-RUN_OF_STAGE = f"(...values) => [...values.slice(0, -1), {SHOWN}]"
+# What is asked is remembered: whether it is still what the controls say is seen when the answer is there (AGAIN, FREE).
+ASK = f"""(...values) => {{
+  const stage = document.querySelector('#{STAGE}'), path = values[0]?.path;
+  stage.asked = JSON.stringify(values.slice(0, -1));
+  if (path) (stage.given ??= {{}})[path] ??= values[1];
+  if (!path && values[1] === stage.freed) values[1] = ''; // on its way out: FREE's two outputs come one after the other
+  else if (!path) delete stage.freed;
+  return [...values.slice(0, -1), {SHOWN}];
+}}"""
+# A picture that is on the stage leaves the field free for the next one, and no example is pressed but one chosen since.
+FREE = f"""(picture, example) => {{
+  const stage = document.querySelector('#{STAGE}'), was = stage.given?.[picture?.path];
+  if (was === undefined) return [picture, example];
+  if (example === was) stage.freed = example || undefined;
+  return [null, example === was ? '' : example];
+}}"""
+# Gradio drops an event that waits for one that fails: the controls are asked for again where they have changed since.
+# And a T that is no T is put back once nobody types it any more.
+AGAIN = f"""async (picture, ...values) => {{
+  const stage = document.querySelector('#{STAGE}'), field = document.querySelector('#forward-steps input');
+  const again = values.pop();
+  if (JSON.stringify([picture, ...values]) !== stage.asked) return [picture, values[2], again + 1];
+  const typed = field.value, fine = (T) => Number.isInteger(T) && T >= {T_RANGE[0]} && T <= {T_RANGE[1]};
+  if (!fine(values[2])) await new Promise((done) => setTimeout(done, 1500));
+  const T = fine(values[2]) || field.value !== typed ? values[2] : stage.querySelector('.forward').state?.schedule.steps;
+  return [null, field.value === typed ? T : +field.value, again];
+}}"""
+NARROW = 900  # pixels, of forward.css
 NAME = 60  # characters of a file's name that are shown
 
 Record = dict[str, Any]
@@ -57,37 +87,27 @@ def build(model: Model, sessions: Sessions) -> Linked:
             controls = form()
         with gr.Column(elem_classes="stage-column"):
             stage = player.forward(STAGE, look=look, stages=STAGES)
-            plot = gr.Plot(
-                _plotted(model, controls.defaults()), elem_id=player.CURVES, show_label=False, container=False, format="png"
-            )
+            plot = gr.Plot(elem_id=player.CURVES, show_label=False, container=False, format="png")
             player.folds("forward-folds", stage=STAGE, sees=sees, walk=walk)
             forward_files.build(model, runs, stage, SHOWN)
 
-    handler, inputs = runner(model, runs), [controls.picture, *controls.linked.values(), controls.run]
-    drawing: dict[str, Any] = {
-        "preprocess": False,  # raw values: the sentences here are the only refusal, and no picture is decoded unchecked
-        "show_progress": "hidden",
-        "concurrency_id": "forward",
-        "concurrency_limit": 2,
-    }
-    gr.on(
-        [first.click, *(control.change for control in controls.linked.values())],  # type: ignore[attr-defined]
-        handler, inputs, stage, js=RUN_OF_STAGE, api_name="forward", trigger_mode="always_last", **drawing,
+    handler, given = runner(model, runs), [controls.picture, *controls.linked.values()]
+    # One listener for whatever changes, with the values of the moment at which it is sent: what changes while it works is
+    # asked for next, so that the last word is always that of the controls.
+    asked = gr.on(
+        [first.click, controls.again.change, *(control.change for control in given)],  # type: ignore[attr-defined]
+        handler, [*given, controls.run], stage, js=ASK, api_name="forward", trigger_mode="always_last",
+        preprocess=False,  # raw values: the sentences here are the only refusal, and no picture is decoded unchecked
+        show_progress="hidden", concurrency_id="forward", concurrency_limit=2,
     )  # fmt: skip
-
-    @wraps(handler)
-    def brought(*values: Any) -> Any:
-        return handler(*values) if values[0] is not None else gr.skip()  # emptied, by the lines below
-
-    given = controls.picture.change(brought, inputs, stage, api_visibility="private", trigger_mode="once", **drawing)
-    own = [controls.picture, controls.linked["example"]]  # the field is free for the next picture
-    given.success(fn=None, js="(picture, example) => picture ? [null, ''] : [picture, example]", inputs=own, outputs=own)
-    given.failure(fn=None, js="() => null", outputs=controls.picture)
-
-    gr.on(
-        [controls.linked[name].change for name in ("schedule", "steps", "rescaled", "drawn", "second")],  # type: ignore[attr-defined]
-        lambda *values: _plotted(model, values), [controls.linked[name] for name in Form.PLOTTED], plot,
-        preprocess=False, queue=False, show_progress="hidden", api_visibility="private", trigger_mode="always_last",
+    own = [controls.picture, controls.linked["example"]]
+    asked.success(fn=None, js=FREE, inputs=own, outputs=own)
+    again = [controls.picture, controls.linked["steps"], controls.again]
+    asked.failure(fn=None, js=AGAIN, inputs=[*given, controls.again], outputs=again)
+    stage.curves(  # type: ignore[attr-defined]
+        lambda run, stacked: _plotted(runs, run, stacked), [stage, controls.run], plot,
+        js=f"() => [{SHOWN}, innerWidth <= {NARROW}]", preprocess=False, queue=False, show_progress="hidden",
+        api_visibility="private", trigger_mode="always_last",
     )  # fmt: skip
     return Linked(controls.linked, checked, PLAY)
 
@@ -143,6 +163,8 @@ def runner(model: Model, runs: Runs) -> Callable[..., Record]:
             prompt: with which the model is asked what it sees
             run: the id of an earlier answer; where picture and seed are still the same, only the schedule is sent
         """
+        here = session(request)
+        runs.open(here)
         made = scheduled(schedule, steps, rescaled, drawn, model)
         other = None if second in ("", None) else scheduled(second, steps, rescaled, drawn, model, "second")
         if seed in (None, ""):
@@ -154,11 +176,13 @@ def runner(model: Model, runs: Runs) -> Callable[..., Record]:
         kept = runs.get(run)
         source = chosen(picture, example, kept)
         state = Noising(source, whole, made, other, asked)
-        if kept is not None and kept.source is source and kept.seed == whole and runs.owns(session(request), run):
-            runs.put(session(request), run, state)
-            return process.schedule_record(run, state)
+        if kept is not None and kept.source is source and kept.seed == whole and runs.owns(here, run):
+            record = process.schedule_record(run, state)
+            if record != process.schedule_record(run, kept):  # else what was worked out for it stays worked out
+                runs.put(here, run, state)
+            return record
         name = token_hex(6)
-        runs.put(session(request), name, state)
+        runs.put(here, name, state)
         return process.picture_record(name, state, model.preview)
 
     return forward
@@ -192,15 +216,13 @@ def _read(picture: Any) -> tuple[str, bytes]:
     return (name if isinstance(name, str) and name else "your picture")[:NAME], data
 
 
-def _plotted(model: Model, values: Any) -> Any:
-    """The curves of the schedules; skipped where they can't be drawn, which the other handler tells."""
-    try:
-        name, steps, rescaled, drawn, second = values
-        names = [name] if second in ("", None) else [name, second]
-        made = [scheduled(one, steps, rescaled, drawn, model) for one in names]
-    except RequestError:
+def _plotted(runs: Runs, run: Any, stacked: Any) -> Any:
+    """The curves of the schedules that a run is noised by, for its own picture; skipped where the run is gone."""
+    if (state := runs.get(run)) is None:
         return gr.skip()
-    return curves([(one.name, one.values) for one in made])
+    both = [one for one in (state.schedule, state.second) if one is not None]
+    variance = process.moments(process.signed(state.source.pixels))["var"]
+    return curves([(one.name, one.values) for one in both], variance, stacked=stacked is True)
 
 
 def _first() -> gr.HTML:

@@ -24,22 +24,23 @@ def build(model: Model, runs: Runs, stage: gr.HTML, shown: str) -> None:
     """The buttons that save.
 
     Args:
-        model: whose preview colours the latents.
+        model: whose preview colours the latents, and whose decoder makes pictures of them.
         runs: the pictures that are kept.
         stage: the stage, as an input that is replaced in the browser.
         shown: JavaScript for the id of the run on the stage.
     """
     with gr.Row(elem_classes="files forward-files"):
         columns = gr.Number(DEFAULT, label="Columns", precision=0, minimum=COLUMNS[0], maximum=COLUMNS[1], min_width=96)
+        decoded = gr.Checkbox(True, label="decoded too", container=False, min_width=96, elem_id="forward-decoded")
         as_sheet = gr.Button("Save contact sheet", size="sm", min_width=72, elem_id="forward-sheet")
         as_gif = gr.Button("Save GIF", size="sm", min_width=72, elem_id="forward-gif")
         link = gr.DownloadButton("", visible="hidden", elem_id=FILE)
 
     @told
-    def save_sheet(run: Any, count: Any) -> Iterator[str]:
+    def save_sheet(run: Any, count: Any, with_decoded: Any) -> Iterator[str]:
         state = kept(runs, run)
         with place(state, "png") as path:
-            path.write_bytes(sheet(state, model.preview, count))
+            path.write_bytes(sheet(state, model.preview, count, model.decode if with_decoded is True else None))
             yield str(path)
 
     @told
@@ -52,7 +53,7 @@ def build(model: Model, runs: Runs, stage: gr.HTML, shown: str) -> None:
     saving: dict[str, Any] = {
         "preprocess": False, "show_progress": "hidden", "api_visibility": "private", "concurrency_id": "forward",
     }  # fmt: skip
-    for button, handler, more in ((as_sheet, save_sheet, [columns]), (as_gif, save_gif, [])):
+    for button, handler, more in ((as_sheet, save_sheet, [columns, decoded]), (as_gif, save_gif, [])):
         js = f"(stage, ...more) => [{shown}, ...more]" if more else f"() => {shown}"
         saved = button.click(handler, [stage, *more], link, js=js, **saving)
         saved.success(fn=None, js=f"() => document.querySelector('#{FILE}').click()")

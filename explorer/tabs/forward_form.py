@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import gradio as gr
 from PIL import Image
@@ -48,14 +48,10 @@ SHOW_DRAWER = f"""(...names) => {{
 class Form:
     """The controls: those of which an address can hold the value, by the endpoint's parameters in their order."""
 
-    PLOTTED: ClassVar = ("schedule", "steps", "rescaled", "drawn", "second")
     picture: gr.Image
     linked: Mapping[str, gr.components.Component]
     run: gr.Textbox  # hidden: its place is taken by the run on the stage
-
-    def defaults(self) -> tuple[Any, ...]:
-        """What is plotted at first."""
-        return tuple(getattr(self.linked[name], "value", None) for name in self.PLOTTED)
+    again: gr.Number  # hidden: changes where the controls are to be asked for once more
 
 
 def form() -> Form:
@@ -68,7 +64,10 @@ def form() -> Form:
     schedule = gr.Dropdown(list(NAMES), value=SCHEDULE, label="Schedule", elem_id="forward-schedule")
     with gr.Column(elem_classes="drawn-schedule"):
         drawer = player.drawer("forward-drawer", _drawing(KNOTS))
-        drawn = gr.Textbox(KNOTS, label="Its knots as text", info="place:value, from 0:… to 1:…", lines=1, max_lines=3)
+        drawn = gr.Textbox(
+            KNOTS, label="Its knots as text", lines=1, max_lines=3,
+            info="place:value, from 0:… to 1:…; log-SNR is that of the schedule alone, ᾱ / (1 − ᾱ).",
+        )  # fmt: skip
     steps = gr.Slider(*T_RANGE, value=STEPS, step=1, label="T, the number of steps", elem_id="forward-steps")
     with gr.Row(elem_classes="seed-row"):
         seed = gr.Number(SEED, label="Seed of the noise", precision=0, minimum=limits.SEED[0], maximum=limits.SEED[1])
@@ -80,10 +79,11 @@ def form() -> Form:
         )  # fmt: skip
         rescaled = gr.Checkbox(
             True, label="Rescale for a smaller T", elem_id="forward-rescaled",
-            info="Off: the same betas in fewer steps. What goes wrong: it never becomes noise.",
+            info="Off: the same betas in fewer steps. What goes wrong: it never becomes noise. Cosine and a drawn log-SNR "
+            "say ᾱ itself, so they end in noise either way.",
         )  # fmt: skip
         prompt = gr.Textbox("", label="Prompt for “What the model sees”", info="Empty: it is asked without one.", lines=1)
-    run = gr.Textbox("", visible="hidden")
+    run, again = gr.Textbox("", visible="hidden"), gr.Number(0, visible="hidden")
 
     dice.click(fn=None, js="() => Math.floor(Math.random() * 100000)", outputs=seed)
     drawer.input(fn=None, js=TO_TEXT, inputs=drawer, outputs=drawn)
@@ -93,7 +93,7 @@ def form() -> Form:
         "example": example, "schedule": schedule, "steps": steps, "seed": seed, "rescaled": rescaled, "drawn": drawn,
         "second": second, "prompt": prompt,
     }  # fmt: skip
-    return Form(picture, linked, run)
+    return Form(picture, linked, run, again)
 
 
 def _told(picture: gr.Image) -> gr.Image:

@@ -9,9 +9,12 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from threading import BoundedSemaphore, Lock
 from typing import Any
 from weakref import ref
+
+from torch import Tensor
 
 from explorer import frames, noising, seeing
 from explorer.forward import Noising, walk, walked
@@ -22,6 +25,8 @@ from explorer.tabs.gpu import predict
 SESSION_BYTES = 16 * MIB
 TOTAL_BYTES = 256 * MIB
 ANSWERS = 64  # kept of each kind
+WALKS = 12  # chains under way that are kept: one a visitor, 3 MB each at 256 × 256
+CLOSED = 1024  # sessions whose end is remembered
 WAITING = 4  # more than this many at once are sent away: each holds one of the server's threads
 GONE = "This picture is not kept here any more; choose an example or give it again."
 NOWHERE = "There is no such place on the timeline; it goes from 0 to {}."
@@ -38,12 +43,15 @@ class Runs:
     def __init__(self, session_bytes: int = SESSION_BYTES, total_bytes: int = TOTAL_BYTES) -> None:
         self._limits = session_bytes, total_bytes
         self._kept: OrderedDict[str, tuple[str, Noising]] = OrderedDict()
+        self._closed: OrderedDict[str, None] = OrderedDict()  # a picture may be ready after its page was closed
         self._lock = Lock()
 
     def put(self, session: str, run: str, state: Noising) -> None:
-        """Keeps a run, or replaces what it was; at least the newest of a session stays."""
+        """Keeps a run, or replaces what it was; at least the newest of a session stays, and none of a closed one."""
         with self._lock:
             self._kept.pop(run, None)
+            if session in self._closed:
+                return
             self._kept[run] = session, state
             for owner, limit in ((session, self._limits[0]), (None, self._limits[1])):
                 runs = [name for name, (whose, _) in self._kept.items() if owner in (None, whose)]
@@ -66,9 +74,17 @@ class Runs:
         with self._lock:
             return isinstance(run, str) and run in self._kept and self._kept[run][0] == session
 
-    def drop(self, session: str) -> None:
-        """Forgets all runs of a session."""
+    def open(self, session: str) -> None:
+        """Has what a session makes from now on kept again: a page whose connection broke goes on under the same name."""
         with self._lock:
+            self._closed.pop(session, None)
+
+    def drop(self, session: str) -> None:
+        """Forgets all runs of a session, those too that are ready after this."""
+        with self._lock:
+            self._closed[session] = None
+            while len(self._closed) > CLOSED:
+                self._closed.popitem(last=False)
             for run in [run for run, (owner, _) in self._kept.items() if owner == session]:
                 del self._kept[run]
 
@@ -90,7 +106,7 @@ def answers(model: Model, runs: Runs) -> tuple[Asked, Asked, Asked]:
         picture = frames.data_uri(model.decode(state.latents(t)[None]))
         return {"picture": picture, "ms": round(1000 * (time.perf_counter() - start), 1)}
 
-    losses: OrderedDict[ref[Noising], list[dict[str, float]]] = OrderedDict()  # used by the one thread that works
+    losses: OrderedDict[ref[Noising], list[dict[str, Any]]] = OrderedDict()  # used by the one thread that works
 
     def sees(state: Noising, t: int) -> Answer:
         answer = seeing.sees(state, t, model, ask)
@@ -103,19 +119,36 @@ def answers(model: Model, runs: Runs) -> tuple[Asked, Asked, Asked]:
     return _asked(runs, look, ANSWERS), _asked(runs, sees, ANSWERS), _asked(runs, walker(), 0)
 
 
-def walker() -> Callable[[Noising, int], Answer]:
-    """walk: one step on from where the last call left off costs one small step; back, or another run, starts anew."""
-    under_way: tuple[Noising, Iterator[noising.Noised], Any] | None = None
+@dataclass
+class _Walk:
+    """A chain under way: what it starts from, its states to come, and the one it has reached."""
+
+    x0: Tensor
+    chain: Iterator[noising.Noised]
     at: noising.Noised | None = None
 
+
+def walker(most: int = WALKS) -> Callable[[Noising, int], Answer]:
+    """walk: one step on from where the last call of this run left off costs one small step; back starts anew.
+
+    Args:
+        most: how many runs' chains are kept, the least recently walked going first.
+    """
+    kept: OrderedDict[ref[Noising], _Walk] = OrderedDict()  # used by the one thread that works
+
     def work(state: Noising, t: int) -> Answer:
-        nonlocal under_way, at
-        if under_way is None or under_way[0] is not state or (at is not None and at.t > t):
+        for gone in [key for key in kept if key() is None]:
+            del kept[gone]
+        one = kept.pop(ref(state), None)
+        if one is None or (one.at is not None and one.at.t > t):
             x0 = walked(state.source)
-            under_way, at = (state, noising.chain(x0, state.schedule.values, state.seed), x0), None
-        while t and (at is None or at.t < t):
-            at = next(under_way[1])
-        return walk(state, t, under_way[2], at)
+            one = _Walk(x0, noising.chain(x0, state.schedule.values, state.seed))
+        while t and (one.at is None or one.at.t < t):
+            one.at = next(one.chain)
+        kept[ref(state)] = one
+        while len(kept) > most:
+            kept.popitem(last=False)
+        return walk(state, t, one.x0, one.at)
 
     return work
 

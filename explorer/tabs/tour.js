@@ -40,7 +40,7 @@ async function show(stop, view, my) {
     if (fold && !isOpen(fold)) fold.click();
   }
   const stage = view.show ?? [PLAYER];
-  await until(() => stage.every((selector) => one(selector)), 5000);
+  await until(() => stage.every((selector) => one(selector)) && !one(".forward[data-phase=empty]"), 5000); // its first picture comes a moment after it
   if (!current()) return;
   for (const box of document.querySelectorAll("details[open]")) if (!view.expand && box.closest(".diagram")) box.open = false;
   if (view.expand) one(view.expand).open = true;

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import math
 
 import numpy as np
 import pytest
-from forward_actions import STAGE, canvas, opened, seek
+from forward_actions import STAGE, canvas, choose, opened, seek
+from PIL import Image
+from test_player_access import violations
 
 from explorer import forward as process
-from explorer import forward_schedule, noising
+from explorer import forward_schedule, noising, seeing
 from explorer.intake import bring
 from explorer.tabs.forward_form import FOLDER
+from explorer.tabs.gpu import predict
 
+PLOT = "document.querySelector('#forward-curves .js-plotly-plot')"
 HOUSE = (FOLDER / "house.png").read_bytes()
 
 
@@ -28,9 +34,14 @@ def kept(chromium, address):
     assert wrong == []
 
 
-def test_the_painted_state_is_the_mixture(kept, model):
+def a_house(model) -> process.Noising:
+    """What is on the stage at first."""
     source = process.source("house", bring(HOUSE, model.default_size, process.LARGEST), model)
-    state = process.Noising(source, 7, forward_schedule.schedule("linear", 1000, True, "", model))
+    return process.Noising(source, 7, forward_schedule.schedule("linear", 1000, True, "", model))
+
+
+def test_the_painted_state_is_the_mixture(kept, model):
+    state = a_house(model)
     preview = np.array(model.preview.matrix), np.array(model.preview.offset)
     for t in (0, 137, 1000):
         seek(kept, t)
@@ -71,14 +82,66 @@ def test_formulas_and_label_have_this_steps_numbers(kept):
     label = kept.locator(".forward .label").text_content().replace("−", "-")
     assert f"{db:+.1f} dB" in label
     assert noising.stage(db) in label
+    seek(kept, 1000)
+    assert "ᾱ 4.0e−5 ·" in kept.locator(".forward .label").text_content()  # not 0.000
 
 
-def test_what_the_model_sees(kept):
+def test_the_curve_and_its_lines_have_the_snr_of_the_rail(kept):
+    def curve():
+        return kept.evaluate(
+            f"(() => {{ const {{ data, layout }} = {PLOT};"
+            " return [[...data[2].y], layout.shapes.map((line) => line.y0)]; })()"
+        )
+
+    kept.wait_for_selector(".forward-cursor span")
+    linear = noising.alphas_cumprod("linear", 1000)
+    for example in ("a night sky", "a house"):  # dark, and so of less variance
+        before = kept.evaluate(f"{STAGE}.dataset.run")
+        if kept.locator(f'.forward-examples [title="{example}"]').get_attribute("aria-pressed") == "false":
+            kept.get_by_role("button", name=example, exact=True).click()
+            kept.wait_for_function(f"run => {STAGE}.dataset.run !== run", arg=before)
+        variance = kept.evaluate(f"{STAGE}.state.picture.pixels.var")
+        wanted = noising.snr_db(linear, variance)
+        kept.wait_for_function(
+            "db => Math.abs(document.querySelector('#forward-curves .js-plotly-plot').data[2].y[499] - db) < 0.01",
+            arg=wanted[499],
+        )
+        y, lines = curve()
+        np.testing.assert_allclose(y, wanted, rtol=1e-3)
+        marks = kept.locator(".stage-mark").evaluate_all(
+            "all => all.map((one) => +one.style.getPropertyValue('--from') * 1000)"
+        )
+        crossed = [int((wanted < line).argmax()) + 1 for line in sorted(lines, reverse=True)]
+        np.testing.assert_allclose(marks[-3:], [t - 0.5 for t in crossed])
+
+
+def test_one_figure_a_change(kept):
+    asked = []
+    listener = lambda request: asked.append(request.post_data or "") if request.method == "POST" else None  # noqa: E731
+    kept.on("request", listener)
+    choose(kept, "Schedule", "cosine")
+    kept.wait_for_function(f"{PLOT}.data[0].name === 'cosine'")
+    seek(kept, 100)
+    kept.wait_for_timeout(400)
+    run = kept.evaluate(f"{STAGE}.dataset.run")
+    assert sum(f'["{run}",false]' in post for post in asked) == 1
+    choose(kept, "Schedule", "linear")
+    kept.wait_for_function(f"{PLOT}.data[0].name === 'linear'")
+    kept.remove_listener("request", listener)
+
+
+def test_what_the_model_sees(kept, model):
     seek(kept, 600)
     kept.get_by_text("What the model sees here").click()
     kept.wait_for_selector('.sees[data-shown="600"]')
     assert kept.locator(".sees .dots span").count() == 11  # ten levels and the state shown
-    assert "MSE" in kept.locator(".sees .said").text_content()
+    seen = seeing.sees(a_house(model), 600, model, lambda *values: predict(model, *values))
+    said = kept.locator(".sees .said").text_content()
+    assert said.startswith(f"At t = 600, MSE {seen['mse']:.3f}: ")
+    assert said.endswith(seen["note"])
+    assert f"{seen['db']:.1f} dB" in said
+    judged = {0.9: "hardly better than guessing 0", 0.3: "better than guessing 0", 0.0: "is recognised"}
+    assert next(words for least, words in judged.items() if seen["mse"] > least) in said
     forms = kept.locator(".sees .form").all_text_contents()
     a, s = (f"{math.sqrt(x):.3f}" for x in (lambda alpha: (alpha, 1 - alpha))(noising.alphas_cumprod("linear", 1000)[599]))
     assert [a in form or s in form for form in forms] == [True] * 4
@@ -102,6 +165,21 @@ def test_the_chain_is_walked_one_step_at_a_time(kept):
     kept.wait_for_selector('.walks[data-shown="0"]')
 
 
+def test_a_walk_that_fails_leaves_no_numbers_of_another_state(kept):
+    seek(kept, 12)
+    kept.wait_for_selector('.walks[data-shown="12"]')
+    assert "–" not in kept.locator(".facts td").all_text_contents()
+    kept.route("**/component_server/", lambda route: route.abort())
+    seek(kept, 13)
+    kept.get_by_text("The server did not answer.").first.wait_for()
+    kept.unroute("**/component_server/")
+    assert set(kept.locator(".facts td, .difference b").all_text_contents()) == {"–"}
+    assert kept.locator(".facts .formula").text_content() == ""
+    seek(kept, 14)
+    kept.wait_for_selector('.walks[data-shown="14"]')
+    assert "–" not in kept.locator(".facts td").all_text_contents()
+
+
 def test_the_curves_have_a_cursor_that_can_be_moved(kept):
     kept.wait_for_selector(".forward-cursor span")
     kept.locator("#forward-curves").scroll_into_view_if_needed()
@@ -120,9 +198,13 @@ def test_the_curves_have_a_cursor_that_can_be_moved(kept):
     kept.wait_for_function(f"Math.abs({STAGE}.dataset.frame - 250) < 8")
 
 
-def test_resting_decodes_and_playing_reaches_the_end(kept):
+def test_resting_decodes_and_playing_reaches_the_end(kept, model):
     seek(kept, 200)
-    kept.wait_for_selector('.pane[data-pane="decoded"] img[src^="data:image/"]')
+    image = kept.locator('.pane[data-pane="decoded"] img[alt="the latents at t = 200, decoded"]')
+    image.wait_for()
+    shown = Image.open(io.BytesIO(base64.b64decode(image.get_attribute("src").split(",")[1]))).convert("RGB")
+    wanted = model.decode(a_house(model).latents(200)[None])[0].permute(1, 2, 0).mul(255).numpy()
+    assert np.abs(np.asarray(shown, float) - wanted).mean() < 4  # it may come compressed
     kept.locator(".forward .length select").select_option("3")
     kept.locator(".forward .timeline").focus()
     kept.keyboard.press("Space")
@@ -139,3 +221,12 @@ def test_at_most_one_draw_an_animation_frame(kept):
         }})"""
     )
     assert drawn == 1
+
+
+def test_axe_finds_nothing_serious_in_either_theme(kept):
+    kept.locator(".forward .warning summary").click()
+    assert violations(kept) == []
+    kept.evaluate("document.body.classList.add('dark')")
+    kept.wait_for_timeout(500)  # buttons change their colours in a while
+    assert violations(kept) == []
+    kept.evaluate("document.body.classList.remove('dark')")

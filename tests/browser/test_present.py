@@ -47,7 +47,7 @@ TOUR = "document.querySelector('.tour')"
 # All that a person would notice: the address, the controls, the folds, where the page is, what the player shows.
 STATE = """() => ({
     address: location.href, scroll: [scrollX, scrollY], focus: document.activeElement.className,
-    values: [...document.querySelectorAll('.controls input, .controls textarea')]
+    values: [...document.querySelectorAll('.experiment:not(.forward-tab) .controls :is(input, textarea)')]
         .map(e => e.type === 'checkbox' || e.type === 'radio' ? e.checked : e.value),
     folds: [...document.querySelectorAll('.fold > button, .about-fold > button')]
         .map(e => getComputedStyle(e.nextElementSibling).display),
@@ -55,6 +55,7 @@ STATE = """() => ({
     truth: ['run', 'frame', 'phase'].map(k => document.querySelector('#truth-player .compare')?.dataset[k]),
     words: ['.label', '.caption', '.step-equation', '.legend'].map(s => document.querySelector(s).textContent),
     places: [...document.querySelectorAll('.controls, .runbar, .pane, .transport, .numbers, .curves, .fold, .diagram')]
+        .filter(e => e.closest('.tabitem')?.style.display !== 'none')  // of the tab that is open
         .map(e => { const b = e.getBoundingClientRect(); return [b.x, b.y, b.width, b.height].map(Math.round); }),
 })"""
 # Of what is pointed at: whether it can be seen, and whether the card leaves it clear; on a phone, the top of the first.
@@ -173,13 +174,13 @@ def test_the_tour_asks_runs_and_tells_at_every_stop_and_leaves_the_page_as_it_wa
         assert "right" in page.locator(".tour-guess").nth(stop["answer"]).inner_text()
         assert page.evaluate("document.activeElement.className") == "tour-on"
         page.keyboard.press("PageDown")
-    page.wait_for_selector(".controls:visible")
+    page.locator(".controls").first.wait_for()
     settled(page, before)
 
 
 def check_view(page, view: dict) -> None:
     """What a view shows is there and uncovered, at its step, and no control is."""
-    assert not page.locator(".controls").is_visible()
+    assert page.locator(".controls:visible").count() == 0
     for selector in view.get("show", [".player"]):
         assert page.locator(selector).first.is_visible(), selector
     for selector in [*view["look"], *view.get("cover", [])]:

@@ -81,6 +81,8 @@ def test_with_a_run_only_the_schedule_is_sent(client, chart):
     again = ask(client, example="", run=first["run"], schedule="cosine", steps=100)
     assert (again["kind"], again["run"], again["schedule"]["name"]) == ("schedule", first["run"], "cosine")
     assert "pixels" not in again
+    assert ask(client, example="", run=first["run"], schedule="cosine", steps=100) == again
+    assert ask(client, example="", run=first["run"], schedule="cosine", steps=100, prompt="x")["prompt"] == "x"
     other = ask(client, example="", run=first["run"], seed=8)  # other noise, the same picture
     assert other["kind"] == "picture"
     assert other["pixels"]["x0"] == first["pixels"]["x0"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import threading
 
+import gradio as gr
+import numpy as np
 import pytest
 import torch
 from tiny import Calls
@@ -14,7 +16,8 @@ from explorer.forward import Noising, Source, walk, walked
 from explorer.forward_schedule import KNOTS, schedule
 from explorer.frames import data_uri
 from explorer.sessions import Sessions
-from explorer.tabs import forward_runs
+from explorer.tabs import forward, forward_runs
+from explorer.tabs.forward import runner
 from explorer.tabs.forward_runs import BUSY, FAILED, GONE, NOWHERE, Runs, answers, nbytes, walker
 
 
@@ -90,7 +93,25 @@ def test_a_walk_goes_on_where_it_was(tiny_model, monkeypatch):
     work, one, two = walker(), a_state(tiny_model), a_state(tiny_model, seed=8)
     for state, t in ((one, 3), (one, 4), (one, 9), (one, 9), (two, 9), (one, 9), (one, 2)):
         work(state, t)
+    assert len(begun) == 3  # one, two, and one again from its start
+
+
+def test_two_people_walk_without_starting_over_and_the_longest_unwalked_goes(tiny_model, monkeypatch):
+    begun = []
+    chain = noising.chain
+    monkeypatch.setattr(noising, "chain", lambda *values: begun.append(1) or chain(*values))
+    work, states = walker(most=2), [a_state(tiny_model, seed=seed) for seed in (1, 2, 3)]
+    for t in range(1, 6):
+        work(states[0], t)
+        work(states[1], t)
+    assert len(begun) == 2
+    work(states[2], 5)
+    work(states[1], 6)
+    assert len(begun) == 3
+    answer = work(states[0], 6)  # gone, and walked anew to the same place
     assert len(begun) == 4
+    *_, reached = chain(walked(states[0].source), states[0].schedule.values[:6], states[0].seed)
+    assert answer == walk(states[0], 6, walked(states[0].source), reached)
 
 
 def test_the_oldest_of_a_session_go_first(tiny_model):
@@ -125,6 +146,42 @@ def test_a_closed_page_is_forgotten(tiny_model):
     sessions.drop("ann")
     assert runs.get("a") is None
     assert runs.get("b") is not None
+    runs.put("ann", "late", a_state(tiny_model))  # ready after its page was closed
+    assert runs.get("late") is None
+    runs.open("ann")  # the connection was only broken
+    runs.put("ann", "again", a_state(tiny_model))
+    assert runs.get("again") is not None
+
+
+def test_a_picture_that_is_ready_after_its_page_was_closed_is_not_kept(tiny_model):
+    """By the way that a page asks: the endpoint's handler, with the session closed while the picture is encoded."""
+    runs = Runs()
+
+    class Page:
+        session_hash = "ann"
+
+    class Closing:
+        def __getattr__(self, name):
+            return getattr(tiny_model, name)
+
+        def encode(self, pixels):
+            runs.drop("ann")
+            return tiny_model.encode(pixels)
+
+    late, again = (runner(Closing(), runs)(example="cat", request=Page()), runner(tiny_model, runs)(request=Page()))
+    assert runs.get(late["run"]) is None
+    assert runs.get(again["run"]) is not None
+
+
+def test_the_curves_are_those_of_the_run_and_its_picture(tiny_model):
+    runs, state = Runs(), a_state(tiny_model)
+    runs.put("ann", "r", state)
+    for stacked in (False, True):
+        figure = forward._plotted(runs, "r", stacked)
+        variance = (state.source.pixels.double() / 127.5 - 1).var(correction=0).item()
+        wanted = noising.snr_db(state.schedule.values, variance)
+        np.testing.assert_allclose(figure.data[2].y, wanted, rtol=1e-3)
+    assert forward._plotted(runs, "nobody's", False) == forward._plotted(runs, ["r"], None) == gr.skip()
 
 
 def test_a_crowd_is_sent_away(asked, monkeypatch):

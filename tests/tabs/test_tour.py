@@ -79,3 +79,13 @@ def test_there_are_about_twelve_stops_and_one_is_guidance_12():
     (guidance,) = [stop for stop in STOPS if stop["title"] == "Guidance 12"]
     assert guidance["reveal"]["settings"]["other_guidance"] == 12
     assert "guidance 12" in guidance["question"]
+
+
+def test_one_stop_is_on_the_forward_tab():
+    """Its answer holds for any picture and schedule, so it runs nothing; its question doesn't show the formula."""
+    (stop,) = [stop for stop in STOPS if stop["tab"] == "forward"]
+    assert "settings" not in stop["scene"] | stop["reveal"]
+    assert stop["scene"]["show"] == stop["reveal"]["show"] == [".forward"]
+    assert stop["scene"]["cover"] == [".forward .algebra"]
+    assert stop["reveal"]["look"] == [".forward .jump-equation"]
+    assert stop["guesses"][stop["answer"]] == "No, one jump lands there"
