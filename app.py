@@ -98,14 +98,15 @@ def create_app(model: Model) -> gr.Blocks:
 
 def launch_options() -> dict[str, Any]:
     """What every launch of the page needs: its look, and nothing open that the page does not use."""
-    from explorer.player import CSS, compare, forward
+    from explorer.player import CSS, compare, forward, guidance, guidance_live, latents, latents_folds
     from explorer.tabs import forward_form
     from explorer.tabs.theme import theme
     from explorer.tabs.traces import LARGEST
 
+    parts = (compare, forward, forward_form, latents, latents_folds, guidance, guidance_live)
     return {
         "theme": theme(),
-        "css_paths": [ASSETS / "theme.css", CSS, compare.CSS, forward.CSS, forward_form.CSS],
+        "css_paths": [ASSETS / "theme.css", CSS, *(part.CSS for part in parts)],
         "favicon_path": ASSETS / "favicon.png",
         "footer_links": [],
         "ssr_mode": False,

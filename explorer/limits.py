@@ -42,7 +42,7 @@ def check(request: Request, model: Model, batch: int = 1) -> Request:
 def check_for(request: Request, default_size: tuple[int, int], latent_scale: int, batch: int = 1) -> Request:
     """`check` for a model of which only the default size (width, height) and the latent scale are known."""
     if not isinstance(request, Request):
-        raise RequestError(f"A Request is needed, not {_show(request)}.")
+        raise RequestError(f"A Request is needed, not {show(request)}.")
     sampler = _sampler(request.sampler)
     steps = whole("steps", request.steps, STEPS)
     if sampler.max_steps is not None and steps > sampler.max_steps:
@@ -84,7 +84,7 @@ def check_batch(requests: Sequence[Request], model: Model) -> list[Request]:
         RequestError: as `check`, or the batch is empty or doesn't fit together.
     """
     if isinstance(requests, Request) or not isinstance(requests, Sequence) or not requests:
-        raise RequestError(f"requests is {_show(requests)}; a list of at least one Request is needed.")
+        raise RequestError(f"requests is {show(requests)}; a list of at least one Request is needed.")
     checked = [check(request, model, batch=len(requests)) for request in requests]
     first = checked[0]
     for i, other in enumerate(checked[1:], 1):
@@ -140,8 +140,8 @@ def check_own(trajectory: Trajectory, model: Model, wish: str) -> None:
     """
     if not foreign(trajectory, model):
         return
-    name = _show(trajectory.capsule["model"])
-    other = "another model of that name" if trajectory.capsule["model"] == model.name else _show(model.name)
+    name = show(trajectory.capsule["model"])
+    other = "another model of that name" if trajectory.capsule["model"] == model.name else show(model.name)
     raise RequestError(f"This run was made by the model {name}, and here is {other}: it can be played but not {wish}.")
 
 
@@ -170,7 +170,7 @@ def check_latents(field: str, latents: Any, shape: tuple[int, ...]) -> torch.Ten
         RequestError: not a tensor of this shape, or not finite.
     """
     if not isinstance(latents, torch.Tensor):
-        raise RequestError(f"{field} is {_show(latents)}; a tensor of shape {shape} is needed.")
+        raise RequestError(f"{field} is {show(latents)}; a tensor of shape {shape} is needed.")
     if tuple(latents.shape) != shape:
         raise RequestError(f"{field} has shape {tuple(latents.shape)}; shape {shape} is needed.")
     latents = latents.detach().to("cpu", torch.float32, copy=True)  # the caller may go on writing to theirs
@@ -182,23 +182,23 @@ def check_latents(field: str, latents: Any, shape: tuple[int, ...]) -> torch.Ten
 def whole(field: str, value: Any, limits: tuple[int, int]) -> int:
     """A whole number within limits, both included; 20.0 counts, "20" and True do not."""
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise RequestError(f"{field} is {_show(value)}; a whole number from {limits[0]} to {limits[1]} is needed.")
+        raise RequestError(f"{field} is {show(value)}; a whole number from {limits[0]} to {limits[1]} is needed.")
     exact = isinstance(value, Integral)
     if not exact and not (math.isfinite(value) and float(value).is_integer()):
         raise RequestError(f"{field} is {value}; a whole number from {limits[0]} to {limits[1]} is needed.")
     result = int(value)  # type: ignore[call-overload]
     if not limits[0] <= result <= limits[1]:
-        raise RequestError(f"{field} is {_show(result)}; it must be from {limits[0]} to {limits[1]}.")
+        raise RequestError(f"{field} is {show(result)}; it must be from {limits[0]} to {limits[1]}.")
     return result
 
 
 def number(field: str, value: Any, limits: tuple[float, float]) -> float:
     """A finite number within limits, both included."""
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise RequestError(f"{field} is {_show(value)}; a number from {limits[0]:g} to {limits[1]:g} is needed.")
+        raise RequestError(f"{field} is {show(value)}; a number from {limits[0]:g} to {limits[1]:g} is needed.")
     result = _float(value)
     if not limits[0] <= result <= limits[1]:  # NaN too
-        raise RequestError(f"{field} is {_show(value)}; it must be from {limits[0]:g} to {limits[1]:g}.")
+        raise RequestError(f"{field} is {show(value)}; it must be from {limits[0]:g} to {limits[1]:g}.")
     return result
 
 
@@ -212,7 +212,7 @@ def _float(value: Any) -> float:
 def text(field: str, value: Any) -> str:
     """A text that a tokenizer can take: no NUL, no half of a surrogate pair, not endless."""
     if not isinstance(value, str):
-        raise RequestError(f"{field} is {_show(value)}; a text of at most {PROMPT} characters is needed.")
+        raise RequestError(f"{field} is {show(value)}; a text of at most {PROMPT} characters is needed.")
     if len(value) > PROMPT:
         raise RequestError(f"{field} has {len(value)} characters; the limit is {PROMPT}.")
     for i, character in enumerate(value):
@@ -223,7 +223,7 @@ def text(field: str, value: Any) -> str:
 
 def _sampler(name: Any) -> Sampler:
     if not isinstance(name, str) or name not in SAMPLERS:
-        raise RequestError(f"sampler is {_show(name)}; it must be one of {', '.join(SAMPLERS)}.")
+        raise RequestError(f"sampler is {show(name)}; it must be one of {', '.join(SAMPLERS)}.")
     return SAMPLERS[name]
 
 
@@ -239,7 +239,7 @@ def _spacing(value: Any, sampler: Sampler) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str) or value not in SPACINGS:
-        raise RequestError(f"spacing is {_show(value)}; it must be one of {', '.join(SPACINGS)}.")
+        raise RequestError(f"spacing is {show(value)}; it must be one of {', '.join(SPACINGS)}.")
     if not sampler.spacing:
         raise RequestError(f"spacing is {value!r}, but {sampler.name} has a spacing of its own; leave it out there.")
     return value
@@ -249,7 +249,7 @@ def _karras(value: Any, sampler: Sampler) -> bool | None:
     if value is None or value is False:
         return value
     if value is not True:
-        raise RequestError(f"karras is {_show(value)}; it must be True or False.")
+        raise RequestError(f"karras is {show(value)}; it must be True or False.")
     if not sampler.karras:
         raise RequestError(f"karras is True, but {sampler.name} has no Karras sigmas; leave it out there.")
     return True
@@ -264,7 +264,7 @@ def _size(field: str, value: Any, default: int, multiple: int) -> int:
     return size
 
 
-def _show(value: Any) -> str:
+def show(value: Any) -> str:
     """A value as a person can read it, however long or odd."""
     if isinstance(value, np.generic):
         value = value.item()

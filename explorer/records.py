@@ -208,6 +208,14 @@ class Model(Protocol):
         """Pictures (B, 3, H, W) in -1 … 1 to scaled latents (B, C, H/scale, W/scale): the posterior's mean."""
         ...
 
+    def posterior(self, picture: Tensor) -> tuple[Tensor, Tensor]:
+        """What `encode` gives, and the posterior's standard deviation likewise scaled; float32, on the CPU."""
+        ...
+
     def decode(self, latents: Tensor) -> Tensor:
         """Scaled latents (B, C, h, w) to pictures (B, 3, h*scale, w*scale) in 0 … 1, float32 on the CPU."""
+        ...
+
+    def decode_tiny(self, latents: Tensor) -> Tensor | None:
+        """As `decode`, by the model's tiny decoder; None where it has none."""
         ...

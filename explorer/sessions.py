@@ -31,6 +31,7 @@ class Sessions:
         self._session_bytes = session_bytes
         self._total_bytes = total_bytes
         self._kept: OrderedDict[tuple[str, str], tuple[Trajectory, int]] = OrderedDict()
+        self._made: dict[tuple[str, str], None] = {}  # the same keys in the order in which they were put
         self._closed: OrderedDict[str, None] = OrderedDict()  # a run may end after its page was closed
         self._requests: OrderedDict[str, tuple[str, Request]] = OrderedDict()
         self._others: list[Callable[[str], None]] = []
@@ -45,9 +46,10 @@ class Sessions:
         size = held(trajectory)
         with self._lock:
             self._kept.pop((session, run), None)
+            self._made.pop((session, run), None)
             if not session or session in self._closed or size > min(self._session_bytes, self._total_bytes):
                 return False
-            self._kept[session, run] = trajectory, size
+            self._kept[session, run], self._made[session, run] = (trajectory, size), None
             self._evict(self._session_bytes, session)
             self._evict(self._total_bytes)
             return True
@@ -65,6 +67,11 @@ class Sessions:
         with self._lock:
             session = next((session for session, name in self._kept if name == run), None)
         return None if session is None else self.get(session, run)
+
+    def runs(self, session: str) -> list[tuple[str, Trajectory]]:
+        """A session's runs and their ids in the order in which they were made, whichever was looked at since."""
+        with self._lock:
+            return [(run, self._kept[owner, run][0]) for owner, run in self._made if owner == session]
 
     def note(self, session: str, run: str, request: Request) -> None:
         """Keeps what a run was made from; only for runs that begin in noise, which need nothing else."""
@@ -100,7 +107,7 @@ class Sessions:
             for run in [run for run, (owner, _) in self._requests.items() if owner == session]:
                 del self._requests[run]
             for key in [key for key in self._kept if key[0] == session]:
-                del self._kept[key]
+                del self._kept[key], self._made[key]
 
     def _evict(self, limit: int, session: str | None = None) -> None:
         """Drops the oldest runs, of one session or of all, until `limit` holds."""
@@ -110,6 +117,7 @@ class Sessions:
             if held <= limit:
                 return
             held -= self._kept.pop(key)[1]
+            del self._made[key]
 
 
 def held(trajectory: Trajectory) -> int:

@@ -80,19 +80,22 @@ def sheet(state: Noising, preview: Preview, columns: int, decode: Decode | None 
 
 
 def gif(state: Noising, preview: Preview) -> bytes:
-    """The dissolve as an endless GIF, pixels beside latents; it rests on the picture and on the noise."""
+    """The dissolve as an endless GIF, pixels beside latents, each named below; it rests on the picture and on the noise."""
     chosen, of = places(state.schedule.steps, FRAMES), variances(state)
+    width, height = _pair(state, preview, 0)[0].size
+    font, below = ImageFont.load_default(11 if width < 160 else 13), height + 2 * GAP
+    wide = max(2 * width + 3 * GAP, math.ceil(font.getlength(title(state))) + 2 * GAP)  # small panes, a long name
+    second = (wide - GAP) // 2 + GAP  # where the latents begin: their caption may be wider than they are
     frames = []
     for t in chosen:
-        pair = _pair(state, preview, t)
-        width, height = pair[0].size
-        frame = Image.new("RGB", (2 * width + 3 * GAP, height + 2 * GAP + 2 * LINE), PAPER)
-        for side, picture in enumerate(pair):
-            frame.paste(picture, (GAP + side * (width + GAP), GAP))
-        font, below = ImageFont.load_default(11 if width < 160 else 13), height + 2 * GAP
-        for side, words in enumerate(captions(state, t, of)):
-            ImageDraw.Draw(frame).text((GAP + side * (width + GAP), below + LINE), words, SOFT, font)
-        ImageDraw.Draw(frame).text((GAP, below - 2), f"t = {t} of {state.schedule.steps}", INK, font)
+        frame = Image.new("RGB", (wide, below + 3 * LINE + GAP), PAPER)
+        draw = ImageDraw.Draw(frame)
+        draw.text((GAP, below - 2), title(state), INK, font)
+        draw.text((GAP, below + LINE - 2), f"t = {t} of {state.schedule.steps}", INK, font)
+        panes = zip((GAP, second), ("pixels", "latents"), _pair(state, preview, t), captions(state, t, of), strict=True)
+        for left, name, picture, words in panes:
+            frame.paste(picture, (left, GAP))
+            draw.text((left, below + 2 * LINE - 2), f"{name}, {words}", SOFT, font)
         frames.append(frame.quantize(255, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE))
     lengths = [900, *[100] * (len(frames) - 2), 1400]  # milliseconds
     buffer = io.BytesIO()

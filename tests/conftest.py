@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from tiny import Calls, as_model, tiny_parts, tiny_pipeline
 from explorer import load_model
 from explorer.models.sd import StableDiffusion
 
+# The two test processes must not write one file cache at once.
+os.environ["GRADIO_TEMP_DIR"] = str(Path(tempfile.gettempdir()) / f"gradio-{os.environ.get('PYTEST_XDIST_WORKER', 'one')}")
 torch.set_num_threads(1)  # two processes with two OpenMP threads each on two cores slow each other fifty-fold
 
 

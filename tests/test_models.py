@@ -5,11 +5,13 @@ import shutil
 
 import pytest
 import torch
+from diffusers import AutoencoderTiny
 from safetensors.torch import load_file, save_file
 
 from explorer import Request, load_model, run
 from explorer.models import EMBEDDED
 from explorer.records import SourceError
+from training import tiny
 
 
 def test_the_embedded_model(embedded_model):
@@ -64,6 +66,76 @@ def test_the_preview_is_the_least_squares_fit(embedded_model):
     guess = torch.einsum("rc,bchw->brhw", matrix, latents) + offset[:, None, None]
     constant = truth.mean(dim=(2, 3), keepdim=True)
     assert float(((guess - truth) ** 2).mean()) < 0.25 * float(((constant - truth) ** 2).mean())
+
+
+def test_the_posterior_is_diffusers_own(tiny_model):
+    picture = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    mean, std = tiny_model.posterior(picture)
+    with torch.inference_mode():
+        theirs = tiny_model.vae.encode(picture).latent_dist
+    assert torch.equal(mean, tiny_model.encode(picture))
+    assert torch.equal(std, theirs.std * 0.5)  # the fixture's scaling factor
+    assert bool((std > 0).all())
+    generator = torch.Generator().manual_seed(1)
+    eps = torch.randn(mean.shape, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(mean + std * eps, theirs.sample(generator) * 0.5)
+
+
+@pytest.fixture
+def with_tiny(tiny_folder, tmp_path):
+    """The tiny pipeline's folder with a tiny decoder in it, as training writes it."""
+    folder = broken(tiny_folder, tmp_path, "model")
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        tiny.write(tiny.build(), folder / "tiny_vae")
+    return folder
+
+
+def test_a_tiny_decoder_beside_the_parts(with_tiny, tiny_folder):
+    model, plain = load_model(with_tiny), load_model(tiny_folder)
+    latents = torch.randn(2, 4, 8, 12, generator=torch.Generator().manual_seed(2))
+    picture = model.decode_tiny(latents)
+    theirs = AutoencoderTiny.from_pretrained(with_tiny / "tiny_vae", torch_dtype=torch.float32)
+    with torch.inference_mode():
+        expected = (theirs.decode(latents).sample / 2 + 0.5).clamp(0, 1)
+    assert picture.shape == (2, 3, 64, 96)
+    assert picture.dtype == torch.float32
+    torch.testing.assert_close(picture, expected)
+    assert float(picture.std()) > 0.01
+    assert plain.decode_tiny(latents) is None
+    assert model.weights == plain.weights  # a run doesn't depend on how it is shown
+
+
+TINY_BREAKS = {
+    "no weights": lambda f: (f / "diffusion_pytorch_model.safetensors").unlink(),
+    "no config": lambda f: (f / "config.json").unlink(),
+    "truncated": lambda f: _truncate(f / "diffusion_pytorch_model.safetensors"),
+    "a weight missing": lambda f: _lose(f / "diffusion_pytorch_model.safetensors", "decoder.layers.0.weight"),
+    "pickle only": lambda f: (f / "diffusion_pytorch_model.safetensors").rename(f / "diffusion_pytorch_model.bin"),
+    "weights that are not finite": lambda f: _spoil(f / "diffusion_pytorch_model.safetensors"),
+    "another class": lambda f: edit(f / "config.json", _class_name="AutoencoderKL", latent_channels=[4]),
+    "other channels": lambda f: tiny_of(f, latent_channels=16),
+    "other scale": lambda f: tiny_of(f, blocks=3),
+}
+
+
+def _spoil(path):
+    save_file({key: tensor * float("nan") for key, tensor in load_file(path).items()}, path, {"format": "pt"})
+
+
+def tiny_of(folder, blocks=4, **settings):
+    kinds = {"encoder_block_out_channels": (4,) * blocks, "decoder_block_out_channels": (4,) * blocks}
+    counts = {"num_encoder_blocks": (1,) * blocks, "num_decoder_blocks": (1,) * blocks}
+    AutoencoderTiny(**kinds, **counts, **settings).save_pretrained(folder)
+
+
+@pytest.mark.parametrize("how", TINY_BREAKS)
+def test_broken_tiny_decoders(with_tiny, tmp_path, how):
+    TINY_BREAKS[how](with_tiny / "tiny_vae")
+    with pytest.raises(SourceError, match=r"^The model 'model' .*tiny_vae.* remove it\.$") as refusal:
+        load_model(with_tiny)
+    assert "\n" not in str(refusal.value)
+    assert str(tmp_path) not in str(refusal.value)
 
 
 def broken(tiny_folder, tmp_path, name):

@@ -38,6 +38,23 @@ def test_the_least_recently_used_run_of_the_session_goes_first():
     assert sessions.get("bob", "0") is not None
 
 
+def test_the_runs_of_a_session_are_in_the_order_in_which_they_were_made():
+    sessions, runs = Sessions(session_bytes=2 * SIZE, total_bytes=3 * SIZE), [trajectory() for _ in range(3)]
+    assert sessions.runs("ann") == []
+    sessions.put("ann", "1", runs[0])
+    sessions.put("ann", "2", runs[1])
+    sessions.get("ann", "1")  # whichever was looked at since
+    assert sessions.runs("ann") == [("1", runs[0]), ("2", runs[1])]
+    assert sessions.runs("bob") == []
+    sessions.put("ann", "1", runs[2])  # the same id again
+    assert sessions.runs("ann") == [("2", runs[1]), ("1", runs[2])]
+    for name in "bcd":  # others push all of hers out
+        sessions.put(name, "1", trajectory())
+    assert sessions.runs("ann") == sessions.runs("") == []
+    sessions.drop("d")
+    assert sessions.runs("d") == []
+
+
 def test_all_sessions_together_are_bounded():
     sessions = Sessions(session_bytes=2 * SIZE, total_bytes=3 * SIZE)
     for name in "abcd":
@@ -52,6 +69,8 @@ def test_what_is_too_large_is_not_kept_and_pushes_nothing_out():
     assert not sessions.put("ann", "2", Trajectory(request=Request(), steps=(step,), capsule={}))
     assert not sessions.holds(step, 1)
     assert sessions.get("ann", "1") is not None
+    assert not sessions.put("ann", "1", Trajectory(request=Request(), steps=(step,), capsule={}))
+    assert sessions.runs("ann") == []
 
 
 def test_a_session_that_ends_is_forgotten():

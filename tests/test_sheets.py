@@ -107,7 +107,11 @@ def test_a_gif_dissolves(tiny_model):
         image.seek(frame)
         spread.append(np.asarray(image.convert("RGB"), float)[GAP : GAP + 64, GAP : GAP + 64].std())
     assert spread[0] == 0 < spread[1] < spread[2]
-    assert opened(gif(a_state(tiny_model), tiny_model.preview)).n_frames == 11  # no more than there are states
+    small = opened(gif(a_state(tiny_model), tiny_model.preview))
+    assert small.n_frames == 11  # no more than there are states
+    lines = np.asarray(small.convert("L"))[2 * GAP + 64 :, GAP:-GAP].min(axis=1) < 128
+    assert (np.diff(lines.astype(int)) == 1).sum() >= 3 - lines[0]  # what it is, t, and what the panes are
+    assert (np.asarray(small.convert("L"))[2 * GAP + 64 :, -GAP:] > 200).all()  # and none of it is cut off
 
 
 def test_words_are_what_the_font_has(tiny_model):

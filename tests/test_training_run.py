@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -85,31 +86,34 @@ if {stop}:  # as --minutes would stop it
                 self.until = 0.0
     t.loop.Run.__iter__ = part
 torch.manual_seed({seed})  # nothing may hang on the global generator
-t.stage({name!r}, t.asked(Path({folder!r}), resume={resume}))
+for name in t.STAGES:
+    t.stage(name, t.asked(Path({folder!r}) / name, resume={resume}))
 """
+STAGES = ("vae", "diffusion", "tiny")
 
 
-def alone(name: str, folder: Path, stop: int = 0, resume: bool = False) -> dict:
-    """A command in a process of its own, as a person runs it; returns the checkpoint it leaves."""
+def alone(folder: Path, stop: int = 0, resume: bool = False) -> dict[str, dict]:
+    """The commands in a process of their own, as a person runs them; returns the checkpoints they leave."""
     code = ALONE.format(
-        tests=str(Path(__file__).parent), name=name, folder=str(folder), stop=stop, resume=resume, seed=stop + 10 * resume
+        tests=str(Path(__file__).parent), folder=str(folder), stop=stop, resume=resume, seed=stop + 10 * resume
     )
     settings = os.environ | {"OMP_NUM_THREADS": "1"}
     subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1], env=settings, check=True, timeout=200)
-    return torch.load(folder / f"{name}.pt", weights_only=True)
+    return {name: torch.load(folder / name / f"{name}.pt", weights_only=True) for name in STAGES}
 
 
-@pytest.mark.parametrize("name", ["vae", "diffusion", "tiny"])
-def test_a_run_that_was_stopped_goes_on_exactly(toy, name):
-    if name != "vae":
-        stage("vae", asked(toy, steps=2))
-        stage("diffusion", asked(toy, steps=1))  # leaves the latents
-        (toy / "diffusion.pt").unlink()
-    straight = alone(name, toy)
-    assert straight["done"] == 4
-    (toy / f"{name}.pt").unlink()
-    assert alone(name, toy, stop=2)["done"] == 2
-    assert same(alone(name, toy, resume=True), straight)
+def test_runs_that_were_stopped_go_on_exactly(toy):
+    stage("vae", asked(toy, steps=2))
+    stage("diffusion", asked(toy, steps=1))  # leaves the latents
+    (toy / "diffusion.pt").unlink()
+    for name in STAGES:
+        shutil.copytree(toy, toy / name, ignore=shutil.ignore_patterns(*STAGES))
+    straight = alone(toy)
+    for name in STAGES:
+        assert straight[name]["done"] == 4
+        (toy / name / f"{name}.pt").unlink()
+    assert all(state["done"] == 2 for state in alone(toy, stop=2).values())
+    assert same(alone(toy, resume=True), straight)
 
 
 def test_a_checkpoint_has_only_cpu_tensors_and_nothing_pickled(toy):

@@ -38,7 +38,7 @@ def export(folder: Path, to: Path) -> None:
     pipeline.to(dtype=torch.float16).save_pretrained(to, max_shard_size=SHARD)
     small = tiny.build()
     small.load_state_dict(torch.load(folder / "tiny.pt", map_location="cpu", weights_only=True)["model"])
-    small.half().save_pretrained(to / "tiny_vae")
+    tiny.write(small, to / "tiny_vae")
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ EMBEDDED = Path(__file__).parents[2] / "assets" / "models" / "emoji-ldm"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 WANTED = [
     "model_index.json",
-    *(f"{part}/*.{ending}" for part in sd.PARTS for ending in ("json", "txt", "safetensors")),
+    *(f"{part}/*.{ending}" for part in (*sd.PARTS, "tiny_vae") for ending in ("json", "txt", "safetensors")),
 ]  # nothing that can run
 UNWANTED = ["*.fp16.*", "*.non_ema.*", "*/*/*"]  # the same weights again
 

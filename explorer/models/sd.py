@@ -19,6 +19,7 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
+from explorer.models import tiny
 from explorer.models.preview import fit_preview
 from explorer.records import Conditioning, Part, Preview, SourceError
 
@@ -42,10 +43,12 @@ class StableDiffusion:
         tokenizer: Any,  # CLIPTokenizer
         scheduler_config: Mapping[str, Any],
         device: torch.device,
+        tiny_vae: Any = None,  # AutoencoderTiny, float32
     ) -> None:
         self.name, self.device, self.dtype = name, device, unet.dtype  # the VAE's may differ
         self.weights = _checksum(unet, text_encoder)  # before they go to a device that may not be there to look at
         self.vae = vae.to(device).eval()
+        self.tiny_vae = None if tiny_vae is None else tiny_vae.to(device).eval()
         self.unet = unet.to(device).eval()
         self.text_encoder = text_encoder.to(device).eval()
         self.tokenizer = tokenizer
@@ -124,10 +127,22 @@ class StableDiffusion:
         return posterior.mode() * self.vae.config.scaling_factor
 
     @torch.inference_mode()
+    def posterior(self, picture: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of q(z | picture), scaled; arXiv:1312.6114, Eq. 9, arXiv:2112.10752, Section 3.1."""
+        spread, scale = self.vae.encode(picture.to(self.device, torch.float32)).latent_dist, self.vae.config.scaling_factor
+        return (spread.mode() * scale).cpu(), (spread.std * scale).cpu()
+
+    @torch.inference_mode()
     def decode(self, latents: Tensor) -> Tensor:
         """Scaled latents to pictures in 0 … 1."""
         decoded = self.vae.decode(latents.to(self.device, torch.float32) / self.vae.config.scaling_factor)
         return (decoded.sample * 0.5 + 0.5).clamp(0, 1).cpu()
+
+    @torch.inference_mode()
+    def decode_tiny(self, latents: Tensor) -> Tensor | None:
+        """The same by the tiny decoder, which takes scaled latents; None where there is none."""
+        taken = latents.to(self.device, torch.float32)
+        return None if self.tiny_vae is None else (self.tiny_vae.decode(taken).sample * 0.5 + 0.5).clamp(0, 1).cpu()
 
     @cached_property
     def preview(self) -> Preview:
@@ -136,7 +151,7 @@ class StableDiffusion:
 
 
 def load(folder: Path, name: str, device: torch.device, dtype: torch.dtype | None) -> StableDiffusion:
-    """Reads the five parts of a diffusers folder.
+    """Reads the five parts of a diffusers folder, and the tiny decoder where there is one.
 
     Raises:
         SourceError: a part is missing, broken or of another kind.
@@ -161,13 +176,10 @@ def _read(folder: Path, name: str, device: torch.device, dtype: torch.dtype | No
     if dtype is None:
         asked = config.get("dtype", config.get("torch_dtype"))  # the name that transformers used before its version 5
         dtype = torch.float32 if device.type == "cpu" else torch.bfloat16 if asked == "bfloat16" else torch.float16
-    classes = {
-        "unet": (UNet2DConditionModel, dtype),
-        "vae": (AutoencoderKL, torch.float32),
-        "text_encoder": (CLIPTextModel, dtype),
-    }
+    kinds = {"unet": UNet2DConditionModel, "vae": AutoencoderKL, "text_encoder": CLIPTextModel}
     parts: dict[str, Any] = {}
-    for part, (kind, precision) in classes.items():
+    for part, kind in kinds.items():
+        precision = torch.float32 if part == "vae" else dtype
         parts[part], report = kind.from_pretrained(
             folder, subfolder=part, dtype=precision, use_safetensors=True, output_loading_info=True
         )
@@ -191,6 +203,7 @@ def _read(folder: Path, name: str, device: torch.device, dtype: torch.dtype | No
             f"The model {name!r} is not a plain text-to-image model: its U-Net wants or gives something else."
         )
     scheduler_config = json.loads((folder / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8"))
+    parts["tiny_vae"] = tiny.load(folder, name, vae.latent_channels, 2 ** (len(vae.block_out_channels) - 1))
     model = StableDiffusion(name=name, device=device, tokenizer=tokenizer, scheduler_config=scheduler_config, **parts)
     if model.prediction_type not in ("epsilon", "v_prediction", "sample"):
         raise SourceError(f"The model {name!r} predicts {str(model.prediction_type)[:40]!r}; this project can't run that.")

@@ -5,7 +5,7 @@
 // sigma, picture}: its panes are the planes named by `show`, from top to bottom.
 //
 // The page talks to .compare with the events "run", "cancel" and "end"; data-running is set on the nearest .trial. It says
-// "begun" with the first record of a run, and "drawn" with each that it paints.
+// "begun" with the first record of a run, "kept" with each that it takes, and "drawn" with each that it paints.
 
 const RATE = 200, SETTLE = 60; // ms a step when playing; ms to wait for Gradio's last word after a request
 
@@ -18,7 +18,7 @@ let phase = "empty", rest = "empty", ending = 0, asking = null, lines = [];
 const closed = new Set(), large = buildLarge(find(".large"), root);
 root.painted = []; // indices in the order they were drawn, for tests and for the curious
 
-// --- the curves: one scale for all, so that they compare ---
+// --- the curves: one scale for all, so that they compare, but for those that have their `own` ---
 
 const small = (value) => (value > 0 && value < 0.0005 ? value.toExponential(1).replace("-", "−") : fixed(value));
 const x = (i) => (length > 1 ? (1000 * i) / (length - 1) : 0);
@@ -38,11 +38,15 @@ function chart(series) {
 
 // From 0 up, or where the numbers span decades (a record's `log`) from the smallest to the largest, by their logarithm.
 function redraw() {
-  const there = frames.filter(Boolean), values = there.flatMap((frame) => frame.series.map((one) => one.value)).filter((value) => value > 0);
+  const there = frames.filter(Boolean), positive = (pick) => there.flatMap((frame) => frame.series.filter(pick).map((one) => one.value)).filter((value) => value > 0);
+  const values = positive((one) => !one.own);
   const log = there[0].log && values.length, top = Math.max(...values, 1e-9), bottom = log ? Math.min(...values) : 0;
   const share = (value) => (log ? Math.log(Math.max(value, bottom) / bottom) / (Math.log(top / bottom) || 1) : value / top);
-  lines.forEach((line, s) => line.path.setAttribute("points", there.flatMap(({ i, series }) =>
-    series[s].value === null ? [] : [`${x(i).toFixed(1)},${(96 - 92 * share(series[s].value)).toFixed(1)}`]).join(" ")));
+  lines.forEach((line, s) => {
+    const most = there[0].series[s].own && Math.max(...positive((one) => one.label === there[0].series[s].label), 1e-9);
+    line.path.setAttribute("points", there.flatMap(({ i, series }) =>
+      series[s].value === null ? [] : [`${x(i).toFixed(1)},${(96 - 92 * (most ? series[s].value / most : share(series[s].value))).toFixed(1)}`]).join(" "));
+  });
   find(".top").textContent = fixed(top, 2);
   find(".bottom").textContent = log ? `${bottom.toPrecision(1)}, logarithmic` : "0";
 }
@@ -114,6 +118,7 @@ function accept(record) {
   const lanes = record.lanes.map((lane) => ({ ...lane,
     planes: Object.fromEntries(Object.entries(lane.planes).map(([name, base64]) => [name, halves(base64)])) }));
   frames[record.i] = { ...record, lanes };
+  root.dispatchEvent(new CustomEvent("kept", { detail: frames[record.i] }));
   newest = Math.max(newest, record.i);
   stale = true;
   enter("running", newest === length - 1 ? "" : `Running: ${record.place ?? `${newest + 1} of ${length - 1}`}`);

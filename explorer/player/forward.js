@@ -20,15 +20,20 @@ root.took = [];                           // ms of each draw
 // --- the rows ---
 
 const large = buildLarge(find(".large"), root), histogram = buildHistogram();
-const decoded = pane("decoded", "", "decoded", large.open);
-decoded.figure.append(make("p", "foot", ""));
+const decoded = pane("decoded", "", "decoded latents", large.open);
+decoded.heading.textContent = "decoded";
+decoded.button.setAttribute("aria-label", "Enlarge the decoded latents");
+decoded.heading.after(make("span", "foot", ""));
 decoded.figure.querySelector(".frame").append(Object.assign(make("img", ""), { alt: "", hidden: true, draggable: false }));
 Object.assign(decoded, { large: true, picture: decoded.figure.querySelector("img"), foot: decoded.figure.querySelector(".foot") });
+Object.defineProperty(decoded, "title", { get: () => (decoded.picture.hidden ? "noised latents, not decoded yet" : "decoded latents") });
 const rows = {
   pixels: buildRow("pixels", large.open, histogram.figure),
   latents: buildRow("latents", large.open, decoded.figure),
   second: buildRow("second", large.open, make("p", "beside")),
 };
+const origin = make("p", "origin"); // which picture, and what was done to it
+rows.pixels.node.prepend(origin);
 find(".rows").append(...Object.values(rows).map((row) => row.node));
 rows.second.node.hidden = true;
 
@@ -40,7 +45,14 @@ function title() {
   rows.second.x0.heading.textContent = `pixels${size}`;
   for (const row of Object.values(rows)) row.eps.canvas.setAttribute("aria-label", `the noise of the ${row.kind === "latents" ? "latents" : "pixels"}`);
   for (const row of Object.values(rows)) row.x0.canvas.setAttribute("aria-label", `the picture, ${picture.name}${row.kind === "latents" ? ", in latents" : ""}`);
-  decoded.title = rows.latents.x_t.title = "noised latents";
+  for (const row of Object.values(rows)) for (const one of [row.x0, row.eps, row.x_t]) entitle(one, row.kind);
+}
+
+// What the dialog and a screen reader call a pane: as a heading it stands in its row, and needs less.
+function entitle(one, kind) {
+  const space = kind === "latents" ? "latents" : "pixels", other = kind === "second" ? " in the third row" : "";
+  one.title = `${{ x0: "clean ", eps: "noise of the ", x_t: "noised " }[one.name]}${space}${other}`;
+  one.button.setAttribute("aria-label", `Enlarge the ${one.title}`);
 }
 
 // --- drawing: at most once per animation frame ---
@@ -145,7 +157,10 @@ function accept(record) {
   mark();
   play(false);
   const notes = picture.notes?.length ? `What was done to the picture: ${picture.notes.join(", ")}. ` : "";
-  find(".notes").textContent = `${notes}Schedule: ${schedule.name}, ${schedule.formula} (${schedule.source})${schedule.rescaled ? "" : ", the same betas in fewer steps"}. Noise of seed ${picture.seed}.`;
+  find(".notes").textContent = `${notes}${scheduleNote(schedule)} Noise of seed ${picture.seed}.`;
+  const done = picture.notes ?? [], cropped = done.find((note) => note.startsWith("cropped"));
+  origin.replaceChildren(...[picture.name, cropped && `, ${cropped}`].filter(Boolean).map((words) => Object.assign(make("span", ""), { textContent: words })));
+  origin.title = [picture.name, ...done].join(", ");
   find(".warning").hidden = !schedule.terminal;
   if (schedule.terminal) [find(".warning summary").innerHTML, find(".warning p").textContent] = warningOf(schedule, picture.pixels);
   root.dataset.phase = "ready";
@@ -176,8 +191,9 @@ function mark() {
     if (first < 0) continue;
     const span = make("span", "stage-mark"), begin = Math.max(first - 0.5, 0), end = Math.min(last + 0.5, schedule.steps);
     span.dataset.level = level;
-    if (end - begin > 0.04 * schedule.steps) span.textContent = name; // the tooltip has it in any case
-    span.title = `${name}: SNR ${floor === null ? `below ${decibels(props.stages[level - 1][0])}` : `${decibels(floor)} and more`}, t = ${first} … ${last}`;
+    const words = name === "none" ? "none: hardly any" : name, room = (end - begin) / schedule.steps;
+    if (room > 0.04) span.textContent = room > 0.2 ? words : name; // the tooltip has it in any case
+    span.title = `${words}: SNR ${floor === null ? `below ${decibels(props.stages[level - 1][0])}` : `${decibels(floor)} and more`}, t = ${first} … ${last}`;
     span.style.setProperty("--from", begin / schedule.steps);
     span.style.setProperty("--to", end / schedule.steps);
     spans.push(span);

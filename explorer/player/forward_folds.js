@@ -98,6 +98,7 @@ function showSeen(answer, state) {
   fold.classList.toggle("is-empty", Boolean(answer.error));
   if (answer.error) { said.textContent = answer.error; return; }
   const colours = theme(root), a = fixed(answer.alpha), s = fixed(answer.sigma), mse = answer.mse;
+  find(".maps").textContent = `Blue to orange: one number a cell, its ${answer.shape[0]} channels weighted as they add to the preview's brightness. The MSE is over all ${answer.shape[0]}.`;
   for (const one of [...tests, ...views]) {
     paintSeen(one, unhalved(answer.planes[one.name]), answer, colours);
     if (one.form) one.figure.querySelector(".form").innerHTML = `= ${one.form(a, s)}`;

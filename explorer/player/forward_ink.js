@@ -1,6 +1,6 @@
 // The idea: a drop of ink whose dots move by the formula of the timeline. And the link to the stage, since all folds are there.
 
-const DOTS = 2600, SCALE = 88; // dots; pixels of one standard deviation
+const DOTS = 2600, SCALE = 57; // dots; pixels of one standard deviation: few enough that no dot ever leaves the water
 const water = find(".water"), pen = water.getContext("2d");
 const drop = (() => { // the drop's shape, centred, and one noise a dot; always the same
   let seed = 11;
@@ -12,7 +12,7 @@ const drop = (() => { // the drop's shape, centred, and one noise a dot; always 
     do { // a falling drop: a disc below, drawn out to a point above
       x = 2 * uniform() - 1; y = 3.2 * uniform() - 2.2;
     } while (y > 0 ? x * x + y * y > 1 : Math.abs(x) > (1 + y / 2.2) ** 1.4);
-    out.set([0.62 * x, 0.62 * (y + 0.35), gauss(), gauss()], 4 * i);
+    out.set([0.9 * x, 0.9 * (y + 0.35), gauss(), gauss()], 4 * i);
   }
   return out;
 })();
@@ -24,7 +24,7 @@ function pour(a, s) {
   pen.fillStyle = style.getPropertyValue("--q-x_t");
   pen.globalAlpha = 0.55;
   for (let i = 0; i < drop.length; i += 4) {
-    const x = width / 2 + SCALE * 1.15 * (a * drop[i] + s * drop[i + 2]), y = height / 2 + SCALE * (a * drop[i + 1] + s * drop[i + 3] * 0.85);
+    const x = width / 2 + SCALE * (a * drop[i] + s * drop[i + 2]), y = height / 2 + SCALE * (a * drop[i + 1] + s * drop[i + 3]);
     pen.fillRect(x - 1.5, y - 1.5, 3, 3);
   }
   pen.globalAlpha = 1;

@@ -13,7 +13,7 @@ function play(on) {
   playing = on && Boolean(schedule);
   if (playing) {
     touched = true;
-    from = shown >= schedule.steps ? 0 : shown;
+    from = shown >= schedule.steps ? 0 : Math.max(shown, 0); // pressed before the first state is drawn
     begun = performance.now();
     request();
   }
@@ -60,8 +60,13 @@ let resting = 0;
 function preview(row) {
   mix(decoded, row.values, row.a, row.s);
   decoded.picture.hidden = true;
-  decoded.heading.textContent = "decoded";
-  decoded.foot.textContent = "rest here, and the VAE decodes these latents";
+  foot(playing ? "when paused" : "when you rest");
+}
+
+// Goes on from the pane's name, "decoded", where there is room for three words; a refusal lies over the picture.
+function foot(words, refused = false) {
+  decoded.foot.textContent = words;
+  decoded.foot.toggleAttribute("data-refused", refused);
 }
 
 function unlook() {
@@ -80,12 +85,12 @@ async function rested() {
   if (!decodings.has(key)) {
     decodings.set(key, server.look([run, t]).catch(() => ({})));
     if (decodings.size > KEPT) decodings.delete(decodings.keys().next().value);
-    decoded.foot.textContent = "decoding";
+    foot("in a moment");
   }
   const answer = await decodings.get(key);
   if (!answer?.picture) {
     decodings.delete(key); // so that another rest asks again
-    if (still()) decoded.foot.textContent = answer?.error ?? "the decoder did not answer";
+    if (still()) foot(answer?.error ?? "the decoder did not answer", true);
     return;
   }
   const image = new Image();
@@ -95,7 +100,7 @@ async function rested() {
   decoded.picture.src = answer.picture;
   decoded.picture.alt = `the latents at t = ${t}, decoded`;
   decoded.picture.hidden = false;
-  decoded.foot.textContent = Number.isFinite(answer.ms) ? `decoded by the VAE in ${Math.round(answer.ms)} ms` : "decoded by the VAE";
+  foot(Number.isFinite(answer.ms) ? `in ${Math.round(answer.ms)} ms` : "");
   large.refresh();
 }
 

@@ -54,7 +54,7 @@ function pane(name, symbol, title, open) {
   made.heading.textContent = title;
   made.context = made.canvas.getContext("2d");
   made.canvas.setAttribute("aria-label", title);
-  made.button?.setAttribute("aria-label", `Enlarge ${title}`);
+  made.button?.setAttribute("aria-label", `Enlarge ${title}`); // forward.js has the row's name as well
   made.button?.addEventListener("click", () => open(made));
   return made;
 }

@@ -33,8 +33,8 @@ function showWalk(answer, state) {
     ? `<span class="q-x_t"><i>x</i><sub>${t}</sub></span> = ${Math.sqrt(1 - beta).toFixed(4)}·<span class="q-x_t"><i>x</i><sub>${t - 1}</sub></span> + ${Math.sqrt(beta).toFixed(4)}·<span class="q-z"><i>z</i></span><br>` +
       `<span class="q-x_t"><i>x</i><sub>${t}</sub></span> = ${Math.sqrt(alpha).toFixed(4)}·<span class="q-x0"><i>x</i><sub>0</sub></span> + ${Math.sqrt(1 - alpha).toFixed(4)}·<span class="q-eps"><i>ε</i></span>`
     : "";
-  said.textContent = t
-    ? `After ${t} ${t === 1 ? "step" : "steps"} the chain and the jump differ by rounding alone. Theory: mean √ᾱ·mean(x_0), variance ᾱ·var(x_0) + 1 − ᾱ; the measured ones are of this one draw, so they scatter around it.`
+  said.innerHTML = t
+    ? `After ${t} ${t === 1 ? "step" : "steps"} the chain and the jump differ by rounding alone. Theory: mean √<i>ᾱ</i>·mean(<i class="q-x0">x</i><sub>0</sub>), variance <i>ᾱ</i>·var(<i class="q-x0">x</i><sub>0</sub>) + 1 − <i>ᾱ</i>; the measured ones are of this one draw, so they scatter around it.`
     : "Nothing has been added yet. Take a step.";
 }
 

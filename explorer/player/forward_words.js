@@ -38,13 +38,28 @@ function stepEquation2(schedule, t) {
   const head = `<span class="left">q(<span class="q-x_t">${XT}</span> | <span class="q-x0">${before}</span>)</span><span class="general"> = ${normal("√(1 − <i>β</i><sub>t</sub>)", before, "<i>β</i><sub>t</sub>")}</span>`;
   if (!t) return `${head}<span class="gloss">begins at t = 1</span>`;
   const beta = betaOf(schedule, t);
-  return `${head} = ${normal(Math.sqrt(1 - beta).toFixed(beta < 0.001 ? 5 : 4), before, small(beta))}<span class="gloss">one small step</span>`;
+  const grid = gridOf(schedule), many = (grid / schedule.steps).toFixed(grid % schedule.steps ? 1 : 0);
+  return `${head} = ${normal(Math.sqrt(1 - beta).toFixed(beta < 0.001 ? 5 : 4), before, small(beta))}<span class="gloss">one ${grid ? `step, rescaled: it does the work of ${many}` : "small step"}</span>`;
+}
+
+// Of how many steps a rescaled schedule keeps some; 0 where it keeps all, or is drawn as ᾱ and so has no β of its own.
+function gridOf({ rescaled, timesteps, steps, formula }) {
+  const grid = timesteps.at(-1) + 1;
+  return rescaled && grid > steps && !formula.startsWith("log-SNR") ? grid : 0;
+}
+
+function scheduleNote(schedule) {
+  const { name, formula, source, rescaled, steps } = schedule, grid = gridOf(schedule);
+  const largest = grid && Math.max(...Array.from({ length: steps }, (_, k) => betaOf(schedule, k + 1)));
+  const changed = grid ? `. Rescaled from its ${grid} steps to ${steps}: ᾱ is read at ${steps} of them, so that it still ends in noise, each step does the work of several, and β here goes up to ${largest.toFixed(2)}`
+    : rescaled ? "" : ", the same betas in fewer steps";
+  return `Schedule: ${name}, ${formula} (${source})${changed}.`;
 }
 
 function labelOf(schedule, t, db) {
   if (t && db === -Infinity) return `t = ${t} of ${schedule.steps} · ᾱ ${small(alphaBar(schedule, t))} · no SNR: the picture is flat`;
   if (!t) return `t = 0 of ${schedule.steps} · the picture itself`;
-  return `t = ${t} of ${schedule.steps} · ᾱ ${small(alphaBar(schedule, t))} · SNR ${decibels(db)} · ${stageOf(db) === "none" ? "no" : stageOf(db)} noise`;
+  return `t = ${t} of ${schedule.steps} · ᾱ ${small(alphaBar(schedule, t))} · SNR ${decibels(db)} · ${noiseOf(db)}${stageOf(db) === "none" ? " (stage: none)" : ""}`;
 }
 
 const noiseOf = (db) => `${stageOf(db) === "none" ? "hardly any" : stageOf(db)} noise`;
@@ -58,11 +73,12 @@ function sentence(picture, schedule, t, db, at, match) {
   const lead = `At t = ${t}, the noise has ${percent}% of the weight (1 − ᾱ).`;
   if (flat(picture)) return `${lead} ${flatly(picture, match)}`;
   const { pixels, latents } = picture, other = at.second && ` Under ${at.second.name} the same ${match === "snr" ? "SNR is reached at" : "time,"} t = ${at.second.t}${match === "snr" ? "" : `, is at ${decibels(at.second.db)}`}.`;
-  const spread = ` The latents vary by ${latents.var.toFixed(2)}`;
+  const spread = ` The latents vary by ${latents.var.toFixed(2)}`, [, high, wide] = latents.shape;
+  const eye = ` The same SNR per number is not the same for the eye: it averages over many neighbouring pixels that repeat each other, and ${wide}×${high} cells have no neighbours to spare.`;
   const rest = match === "snr"
     ? `${spread}, so they reach that SNR at t = ${at.latents.t}${Math.abs(at.latents.db - db) > 0.5 ? ` (nearest: ${decibels(at.latents.db)})` : ""}.`
-    : `${spread}: at the same t they are at ${decibels(at.latents.db)}, ${Math.abs(at.latents.db - db) < 0.5 ? "as far gone" : at.latents.db > db ? "less far gone" : "further gone"}.`;
-  return `${lead} Of this picture's own variance, ${pixels.var.toFixed(2)}, that leaves ${decibels(db)} of signal to noise: ${noiseOf(db)}.${rest}${other || ""}`;
+    : `${spread}: at the same t they are at ${decibels(at.latents.db)}.`;
+  return `${lead} Of this picture's own variance, ${pixels.var.toFixed(2)}, that leaves ${decibels(db)} of signal to noise: ${noiseOf(db)}.${rest}${eye}${other || ""}`;
 }
 
 function flatly({ pixels }, match) {

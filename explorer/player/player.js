@@ -25,14 +25,15 @@ const large = buildLarge(find(".large"), root);
 const stage = buildPanes(find(".stage"), root, large.open, props.panes);
 const curves = buildCurves(find(".curves"), (i) => seek(i));
 
+const first = () => Math.max(nextFrame(-1), 0); // where the run begins: later than 0 where it goes on from latents
 const SAID = {
   empty: () => "",
   waiting: () => "Waiting for the first step",
   stopping: () => "Stopping",
   forking: () => doing,
-  running: () => (newest >= length - 2 ? "Decoding the picture" : `Running: ${newest + 1} of ${length - 1} evaluations`),
-  done: () => props.said ? props.said : again.has(run) ? "Brought back" : run === "recorded-first" ? "Recorded run" : run.startsWith("recorded") ? "Opened trace" : `${length - 1} evaluation${length === 2 ? "" : "s"} in ${(took / 1000).toFixed(1)} s`,
-  stopped: () => `Stopped after ${newest + 1} of ${length - 1} evaluations`,
+  running: () => (newest >= length - 2 ? "Decoding the picture" : `Running: ${newest + 1 - first()} of ${length - 1 - first()} evaluations`),
+  done: () => props.said ? props.said : again.has(run) ? "Brought back" : run === "recorded-first" ? "Recorded run" : run.startsWith("recorded") ? "Opened trace" : `${length - 1 - first()} evaluation${length - first() === 2 ? "" : "s"} in ${(took / 1000).toFixed(1)} s`,
+  stopped: () => `Stopped after ${newest + 1 - first()} of ${length - 1 - first()} evaluations`,
 };
 let took = 0; // ms of the run on the screen
 let doing = ""; // what is made elsewhere on the stage, in words

@@ -10,7 +10,7 @@ import gradio as gr
 
 from explorer.records import Model
 from explorer.sessions import Sessions
-from explorer.tabs import about, forward, present, reverse, url
+from explorer.tabs import about, forward, guidance, latents, present, reverse, url
 from explorer.tabs.common import session
 from explorer.tabs.gpu import on_gpu
 
@@ -22,7 +22,12 @@ class Tab(NamedTuple):
     build: Callable[[Model, Sessions], url.Linked | None]
 
 
-TABS = (Tab(reverse.TITLE, reverse.build), Tab(forward.TITLE, forward.build))
+TABS = (
+    Tab(reverse.TITLE, reverse.build),
+    Tab(forward.TITLE, forward.build),
+    Tab(latents.TITLE, latents.build),
+    Tab(guidance.TITLE, guidance.build),
+)
 
 
 def build(model: Model) -> gr.Blocks:
@@ -45,6 +50,9 @@ def build(model: Model) -> gr.Blocks:
                     linked[key] = tab.build(model, sessions)
         about.fold()
         known = {key: one for key, one in linked.items() if one is not None}
+        for one in known.values():
+            if one.meet is not None:
+                one.meet(known)
         url.link(page, notes, tabs, items, known)
         present.build(model, known)
         page.unload(forget)

@@ -10,8 +10,9 @@ WORDS = {
     "x_t, latents": "The state of a run: a small grid of numbers with a few channels, which the VAE can turn into a "
     "picture. At the start it is noise.",
     "timestep t": "Where on the training's scale from clean (0) to noise (999) a state is. A run visits a few of them, "
-    "from high to low.",
-    "alpha, sigma": "How much picture and how much noise a state holds: x_t = alpha · x0 + sigma · eps.",
+    "from high to low. Forward counts from t = 0, the picture itself, to T = 1000, so its t is this number plus one.",
+    "alpha, sigma": "How much picture and how much noise a state holds: x_t = alpha · x0 + sigma · eps. "
+    "In DDPM's letters, which Forward uses, α is 1 − β of one small step, and this alpha is √ᾱ, sigma √(1 − ᾱ).",
     "eps": "The noise that the model predicts in x_t.",
     "x0": "What is left of x_t without the predicted noise: the model's present guess of the clean latents.",
     "scheduler, sampler": "The rule that computes the next latents from the prediction. It has no weights.",

@@ -48,6 +48,17 @@ def told(handler: Handler) -> Handler:
     return wrapper
 
 
+def once(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """Errors told as in a stream, and one answer, which is sent once."""
+    stream = told(lambda *args, **kwargs: iter([handler(*args, **kwargs)]))
+
+    @wraps(handler)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return next(iter(stream(*args, **kwargs)))
+
+    return wrapper
+
+
 def _sentence(message: str) -> gr.Error:
     # The page shows the message as HTML, and it may quote what was typed.
     return gr.Error(escape(message, quote=False), duration=12, print_exception=False)

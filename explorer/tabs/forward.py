@@ -7,13 +7,11 @@ are on the stage already. All states in between are the browser's.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache, wraps
-from pathlib import Path
+from functools import cache
 from secrets import token_hex
 from typing import Any
 
 import gradio as gr
-from gradio.utils import get_upload_folder, is_in_or_equal
 
 from explorer import forward as process
 from explorer import limits
@@ -21,15 +19,16 @@ from explorer.figures import curves
 from explorer.forward import LARGEST, Noising, Source
 from explorer.forward_schedule import KNOTS
 from explorer.forward_schedule import schedule as scheduled
-from explorer.intake import BYTES, bring
+from explorer.intake import bring
 from explorer.noising import STAGES, T_RANGE
 from explorer.player import forward as player
 from explorer.records import Model, RequestError
 from explorer.sessions import Sessions
-from explorer.tabs import forward_files
-from explorer.tabs.common import session, told
-from explorer.tabs.forward_form import EXAMPLES, FOLDER, checked, form
+from explorer.tabs import forward_files, picture_field
+from explorer.tabs.common import once, session
+from explorer.tabs.forward_form import checked, form
 from explorer.tabs.forward_runs import GONE, Runs, answers
+from explorer.tabs.picture_field import EXAMPLES, FOLDER
 from explorer.tabs.url import Linked
 
 TITLE = "Forward"
@@ -69,7 +68,6 @@ AGAIN = f"""async (picture, ...values) => {{
   return [null, field.value === typed ? T : +field.value, again];
 }}"""
 NARROW = 900  # pixels, of forward.css
-NAME = 60  # characters of a file's name that are shown
 
 Record = dict[str, Any]
 
@@ -81,7 +79,7 @@ def build(model: Model, sessions: Sessions) -> Linked:
     look, sees, walk = answers(model, runs)
     with gr.Row(elem_classes="leads"):
         gr.Markdown(LEAD, elem_classes="lead")
-        first = _first()
+        first = picture_field.opened()
     with gr.Row(elem_classes="experiment forward-tab"):
         with gr.Column(elem_classes="controls"):
             controls = form()
@@ -122,7 +120,7 @@ def runner(model: Model, runs: Runs) -> Callable[..., Record]:
 
     def chosen(picture: Any, example: Any, kept: Noising | None) -> Source:
         if picture is not None:
-            name, data = _read(picture)
+            name, data = picture_field.read(picture)
             return process.source(name, bring(data, model.default_size, LARGEST), model)
         if example in ("", None):
             if kept is None:
@@ -132,7 +130,7 @@ def runner(model: Model, runs: Runs) -> Callable[..., Record]:
             raise RequestError(f"example is {str(example)[:40]!r}; it must be one of {', '.join(EXAMPLES)}.")
         return example_source(example)
 
-    @_once
+    @once
     def forward(
         picture: dict[str, Any] | None = None,
         example: str = "house",
@@ -179,41 +177,13 @@ def runner(model: Model, runs: Runs) -> Callable[..., Record]:
         if kept is not None and kept.source is source and kept.seed == whole and runs.owns(here, run):
             record = process.schedule_record(run, state)
             if record != process.schedule_record(run, kept):  # else what was worked out for it stays worked out
-                runs.put(here, run, state)
+                runs.keep(here, run, state)
             return record
         name = token_hex(6)
-        runs.put(here, name, state)
+        runs.keep(here, name, state)
         return process.picture_record(name, state, model.preview)
 
     return forward
-
-
-def _once(handler: Callable[..., Record]) -> Callable[..., Record]:
-    """Errors told as in a stream, and one answer, which is sent once."""
-    stream = told(lambda *args, **kwargs: iter([handler(*args, **kwargs)]))
-
-    @wraps(handler)
-    def wrapper(*args: Any, **kwargs: Any) -> Record:
-        return next(iter(stream(*args, **kwargs)))
-
-    return wrapper
-
-
-def _read(picture: Any) -> tuple[str, bytes]:
-    """A file that was uploaded: its name, and its bytes up to the limit.
-
-    Raises:
-        RequestError: it is no file, or none that was uploaded.
-    """
-    path = picture.get("path") if isinstance(picture, dict) else None
-    if not isinstance(path, str) or "\0" in path:
-        raise RequestError("picture is not a file; upload one, or leave it empty for the example.")
-    if not is_in_or_equal(path, get_upload_folder()) or not Path(path).is_file():
-        raise RequestError("picture is not a file that was uploaded here; upload it first.")
-    with Path(path).open("rb") as file:
-        data = file.read(BYTES + 1)
-    name = picture.get("orig_name")
-    return (name if isinstance(name, str) and name else "your picture")[:NAME], data
 
 
 def _plotted(runs: Runs, run: Any, stacked: Any) -> Any:
@@ -223,14 +193,3 @@ def _plotted(runs: Runs, run: Any, stacked: Any) -> Any:
     both = [one for one in (state.schedule, state.second) if one is not None]
     variance = process.moments(process.signed(state.source.pixels))["var"]
     return curves([(one.name, one.values) for one in both], variance, stacked=stacked is True)
-
-
-def _first() -> gr.HTML:
-    """Nothing to see: asks for the first picture when the tab is first on the screen."""
-    return gr.HTML(
-        "",
-        js_on_load='requestAnimationFrame(() => trigger("click"));',
-        elem_classes="forward-first",
-        apply_default_css=False,
-        padding=False,
-    )

@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from PIL import Image
 
 from explorer import limits, noising
 from explorer.forward_schedule import DRAWN, KNOTS, NAMES, knots
 from explorer.noising import T_RANGE
 from explorer.player import forward as player
 from explorer.records import RequestError
+from explorer.tabs import picture_field
 from explorer.tabs.form import numeral, taken
 
 HERE = Path(__file__).parent
 CSS = HERE / "forward.css"  # given to launch()
-FOLDER = Path(__file__).parents[2] / "assets" / "examples"
-EXAMPLES = {  # file in assets/examples: what it is called
-    "house": "a house", "cat": "a cat", "tangerine": "a tangerine", "star": "a star", "night": "a night sky",
-    "chart": "a test chart",
-}  # fmt: skip
-THUMBNAIL = 56  # pixels
 SEED = 7
 STEPS = 1000
 SCHEDULE = "linear"
@@ -56,11 +47,8 @@ class Form:
 
 def form() -> Form:
     """The controls, the rarer ones under More; built into the open Blocks."""
-    example = _examples()
-    picture = _told(gr.Image(
-        label="Or a picture of your own", sources=["upload", "clipboard", "webcam"], type="filepath", height=132,
-        elem_id="forward-picture", buttons=[],
-    ))  # fmt: skip
+    example = picture_field.examples("Pictures to noise", "forward-examples")
+    picture = picture_field.own("forward-picture")
     schedule = gr.Dropdown(list(NAMES), value=SCHEDULE, label="Schedule", elem_id="forward-schedule")
     with gr.Column(elem_classes="drawn-schedule"):
         drawer = player.drawer("forward-drawer", _drawing(KNOTS))
@@ -96,23 +84,9 @@ def form() -> Form:
     return Form(picture, linked, run, again)
 
 
-def _told(picture: gr.Image) -> gr.Image:
-    """The field without Gradio's own check of types, whose answer to a wrong one is a traceback instead of a sentence."""
-    described = picture.api_info()
-    picture.api_info = lambda: described  # type: ignore[method-assign]
-    picture.data_model = None  # type: ignore[assignment]
-    return picture
-
-
 def checked(given: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
     """The values of an address that the form can take, and one sentence for each that it can't."""
     return taken(given, READERS)
-
-
-def _example(text: str) -> str:
-    if text == "":
-        raise RequestError("An address can't hold a picture of one's own.")
-    return _one_of("example", text, tuple(EXAMPLES))
 
 
 def _drawn(text: str) -> str:
@@ -127,7 +101,7 @@ def _one_of(field: str, text: str, names: tuple[str, ...]) -> str:
 
 
 READERS: Mapping[str, Any] = {
-    "example": _example,
+    "example": picture_field.example,
     "schedule": lambda text: _one_of("schedule", text, NAMES),
     "steps": lambda text: limits.whole("steps", numeral(text), T_RANGE),
     "seed": lambda text: limits.whole("seed", numeral(text), limits.SEED),
@@ -141,27 +115,3 @@ READERS: Mapping[str, Any] = {
 def _drawing(line: str) -> dict[str, Any]:
     kind, points = knots(line)
     return {"kind": kind, "knots": [list(point) for point in points]}
-
-
-def _examples() -> gr.HTML:
-    """Thumbnails to click; its value is the name of the chosen one, or empty for a picture of one's own."""
-    buttons = "".join(
-        f'<button type="button" data-name="{name}" aria-pressed="false" aria-label="{escape(label)}"'
-        f' title="{escape(label)}"><img src="{_thumbnail(name)}" width="{THUMBNAIL}" height="{THUMBNAIL}" alt=""></button>'
-        for name, label in EXAMPLES.items()
-    )
-    return gr.HTML(
-        next(iter(EXAMPLES)),
-        label="Picture",
-        html_template=f'<div class="forward-examples" role="group" aria-label="Pictures to noise">{buttons}</div>',
-        js_on_load=(HERE / "examples.js").read_text("utf-8"),
-        apply_default_css=False,
-        padding=False,
-        elem_id="forward-examples",
-    )
-
-
-def _thumbnail(name: str) -> str:
-    side, buffer = 2 * THUMBNAIL, io.BytesIO()
-    Image.open(FOLDER / f"{name}.png").convert("RGB").resize((side, side), Image.Resampling.LANCZOS).save(buffer, "WEBP")
-    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()

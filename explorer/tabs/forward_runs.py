@@ -21,12 +21,12 @@ from explorer.forward import Noising, walk, walked
 from explorer.records import DiffuscopeError, Model
 from explorer.sessions import MIB
 from explorer.tabs.gpu import predict
+from explorer.tabs.keep import Keep
 
 SESSION_BYTES = 16 * MIB
 TOTAL_BYTES = 256 * MIB
 ANSWERS = 64  # kept of each kind
 WALKS = 12  # chains under way that are kept: one a visitor, 3 MB each at 256 × 256
-CLOSED = 1024  # sessions whose end is remembered
 WAITING = 4  # more than this many at once are sent away: each holds one of the server's threads
 GONE = "This picture is not kept here any more; choose an example or give it again."
 NOWHERE = "There is no such place on the timeline; it goes from 0 to {}."
@@ -37,56 +37,11 @@ Answer = dict[str, Any]
 Asked = Callable[[Any], Answer]
 
 
-class Runs:
-    """Noised pictures by run, the least recently used going first; safe to use from several threads."""
+class Runs(Keep[Noising]):
+    """Noised pictures by run."""
 
     def __init__(self, session_bytes: int = SESSION_BYTES, total_bytes: int = TOTAL_BYTES) -> None:
-        self._limits = session_bytes, total_bytes
-        self._kept: OrderedDict[str, tuple[str, Noising]] = OrderedDict()
-        self._closed: OrderedDict[str, None] = OrderedDict()  # a picture may be ready after its page was closed
-        self._lock = Lock()
-
-    def put(self, session: str, run: str, state: Noising) -> None:
-        """Keeps a run, or replaces what it was; at least the newest of a session stays, and none of a closed one."""
-        with self._lock:
-            self._kept.pop(run, None)
-            if session in self._closed:
-                return
-            self._kept[run] = session, state
-            for owner, limit in ((session, self._limits[0]), (None, self._limits[1])):
-                runs = [name for name, (whose, _) in self._kept.items() if owner in (None, whose)]
-                held = sum(nbytes(self._kept[name][1]) for name in runs)
-                for name in runs[:-1]:
-                    if held <= limit:
-                        break
-                    held -= nbytes(self._kept.pop(name)[1])
-
-    def get(self, run: Any) -> Noising | None:
-        """What a run noises; None where it was never kept or is gone."""
-        with self._lock:
-            if not isinstance(run, str) or run not in self._kept:
-                return None
-            self._kept.move_to_end(run)
-            return self._kept[run][1]
-
-    def owns(self, session: str, run: Any) -> bool:
-        """Whether a run is this session's, so that it may be changed."""
-        with self._lock:
-            return isinstance(run, str) and run in self._kept and self._kept[run][0] == session
-
-    def open(self, session: str) -> None:
-        """Has what a session makes from now on kept again: a page whose connection broke goes on under the same name."""
-        with self._lock:
-            self._closed.pop(session, None)
-
-    def drop(self, session: str) -> None:
-        """Forgets all runs of a session, those too that are ready after this."""
-        with self._lock:
-            self._closed[session] = None
-            while len(self._closed) > CLOSED:
-                self._closed.popitem(last=False)
-            for run in [run for run, (owner, _) in self._kept.items() if owner == session]:
-                del self._kept[run]
+        super().__init__(nbytes, session_bytes, total_bytes)
 
 
 def nbytes(state: Noising) -> int:

@@ -21,8 +21,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from explorer import engine, limits
+from explorer import engine, limits, microscope
 from explorer.engine import Start
+from explorer.latents import decodings as decoded
 from explorer.records import Conditioning, DiffuscopeError, Model, Request, Step
 from explorer.samplers import SAMPLERS
 
@@ -32,6 +33,10 @@ WORK: Mapping[str, Callable[..., Iterator[Any]]] = {
     "predict": lambda *asked: iter([_predict(*asked)]),
     "encode": lambda model, picture: iter([model.encode(picture)]),
     "decode": lambda model, latents: iter([model.decode(latents)]),
+    "posterior": lambda model, picture: iter([model.posterior(picture)]),
+    "decode_tiny": lambda model, latents: iter([model.decode_tiny(latents)]),
+    "decodings": lambda model, latents: iter([decoded(latents, model)]),
+    "negatives": lambda model, *asked: iter([microscope.negatives(model, *asked)]),
 }
 LEAST = 10  # seconds of the device to ask for
 MOST = 120  # what is asked for must be left of the person's share
@@ -83,6 +88,14 @@ def predict(model: Model, latents: Tensor, t: Tensor, prompt: str) -> Tensor:
     return output
 
 
+def decodings(model: Model, latents: Tensor) -> list[dict[str, Any]]:
+    """`latents.decodings`, wherever the model computes: in one turn at the device, and timed where it is."""
+    if not isinstance(model, Remote):
+        return decoded(latents, model)
+    (rows,) = model.remote("decodings", latents)
+    return rows
+
+
 def duration(requests: Sequence[Request]) -> int:
     """Seconds of the device that these runs may take, the model's own size written out or not; LEAST … MOST."""
     work = sum(
@@ -103,6 +116,7 @@ class Remote:
 
     def __init__(self, model: Model, work: Callable[[bytes, int], Generator[bytes]]) -> None:
         self._model, self._work = model, work
+        self._no_tiny = False  # as far as it has been asked
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
@@ -125,6 +139,17 @@ class Remote:
 
     def decode(self, latents: Tensor) -> Tensor:
         (picture,) = self.remote("decode", latents)
+        return picture
+
+    def posterior(self, picture: Tensor) -> tuple[Tensor, Tensor]:
+        (both,) = self.remote("posterior", picture)
+        return both
+
+    def decode_tiny(self, latents: Tensor) -> Tensor | None:
+        if self._no_tiny:  # nothing to ask the device for
+            return None
+        (picture,) = self.remote("decode_tiny", latents)
+        self._no_tiny = picture is None
         return picture
 
 

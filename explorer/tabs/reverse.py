@@ -8,13 +8,14 @@ from secrets import token_hex
 from typing import Any
 
 import gradio as gr
+from torch import Tensor
 
 from explorer import frames
 from explorer.collecting import collect
 from explorer.forks import Forks
 from explorer.player import player, signal
-from explorer.records import Model, Step
-from explorer.samplers import SAMPLERS
+from explorer.records import Model, Request, Step
+from explorer.schedule import schedule
 from explorer.sessions import Sessions
 from explorer.tabs import compare, fork, lesson, traces, truth
 from explorer.tabs.common import RUNS, session, told
@@ -24,12 +25,15 @@ from explorer.tabs.form import checked, form
 from explorer.tabs.gpu import denoise
 from explorer.tabs.keeping import keeping
 from explorer.tabs.lanes import asked
-from explorer.tabs.url import Linked
+from explorer.tabs.url import Linked, Runs
 
 TITLE = "Reverse"
 LEAD = "Press Run: noise drawn by the seed becomes a picture of the prompt, one step at a time. Then drag the timeline."
 PLAYER = "reverse-player"
 RUN = "reverse-run"
+
+Start = tuple[Tensor, Tensor, int]
+Record = dict[str, Any]
 
 
 def build(model: Model, sessions: Sessions) -> Linked:
@@ -69,10 +73,10 @@ def build(model: Model, sessions: Sessions) -> Linked:
         parts = [checked(model, mine), compare.checked(given), truth.checked(given)]
         return {k: v for values, _ in parts for k, v in values.items()}, [note for _, notes in parts for note in notes]
 
-    return Linked(controls | apart, check, RUN)
+    return Linked(controls | apart, check, RUN, Runs(controls, stage, cancel))
 
 
-def _runner(model: Model, sessions: Sessions) -> Callable[..., Iterator[dict[str, Any]]]:
+def _runner(model: Model, sessions: Sessions) -> Callable[..., Iterator[Record]]:
     """The endpoint: its parameters are those of the API, in the order of the form."""
 
     @told
@@ -91,7 +95,7 @@ def _runner(model: Model, sessions: Sessions) -> Callable[..., Iterator[dict[str
         width: int | None = None,
         height: int | None = None,
         request: gr.Request | None = None,
-    ) -> Iterator[dict[str, Any]]:
+    ) -> Iterator[Record]:
         """Denoises from pure noise and yields one record per step; the last one has the decoded picture.
 
         Parameters:
@@ -114,17 +118,31 @@ def _runner(model: Model, sessions: Sessions) -> Callable[..., Iterator[dict[str
             guidance_rescale=guidance_rescale, sampler=sampler, eta=eta, noise_scale=noise_scale, spacing=spacing,
             karras=karras, width=width, height=height,
         )  # fmt: skip
-        run, n = token_hex(6), SAMPLERS[wanted.sampler].evaluations(wanted.steps) + 1
-        here = session(request)
-        sessions.open(here)
-        sessions.note(here, run, wanted)
-
-        def keep(steps: Sequence[Step]) -> None:
-            sessions.put(here, run, collect(model, wanted, steps))
-
-        with closing(keeping(sessions, denoise(model, wanted), n, keep)) as stream:
-            for step in stream:
-                picture = frames.data_uri(model.decode(step.latents)) if step.index == n - 1 else None
-                yield frames.encode(step, run=run, n=n, model_preview=model.preview, picture=picture, steps=wanted.steps)
+        yield from stream(model, sessions, session(request), wanted)
 
     return reverse
+
+
+def stream(model: Model, sessions: Sessions, here: str, wanted: Request, start: Start | None = None) -> Iterator[Record]:
+    """Runs a request for the player, one record per step, and keeps the run.
+
+    Args:
+        here: the session that it is kept for.
+        wanted: checked.
+        start: None begins in noise, (latents, noise, k) at a picture's latents; see `explorer.engine.denoise`.
+    """
+    run, plan = token_hex(6), schedule(wanted, model.scheduler_config)
+    sessions.open(here)
+    if start is None:
+        sessions.note(here, run, wanted)
+    else:
+        plan.start_at(start[2])  # PNDM makes one evaluation more
+    n = plan.evaluations + 1
+
+    def keep(steps: Sequence[Step]) -> None:
+        sessions.put(here, run, collect(model, wanted, steps, start))
+
+    with closing(keeping(sessions, denoise(model, wanted, start), n, keep)) as steps:
+        for step in steps:
+            picture = frames.data_uri(model.decode(step.latents)) if step.index == n - 1 else None
+            yield frames.encode(step, run=run, n=n, model_preview=model.preview, picture=picture, steps=wanted.steps)

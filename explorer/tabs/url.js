@@ -19,6 +19,13 @@
   open: (known, buttons) => () => {
     document.documentElement.dataset.restored = "";
     const given = new URL(location).searchParams, tab = known.includes(given.get("tab")) ? given.get("tab") : known[0];
-    if (given.get("run") === "1") document.getElementById(buttons[tab])?.click();
+    if (given.get("run") !== "1") return;
+    const late = performance.now() + 10000; // a tab is built when it is first opened
+    const press = () => {
+      const button = document.getElementById(buttons[tab]);
+      if (button && !button.disabled) button.click(); // one of a stage waits for its picture
+      else if (performance.now() < late) requestAnimationFrame(press);
+    };
+    press();
   },
 })

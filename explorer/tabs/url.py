@@ -18,12 +18,22 @@ from explorer.limits import PROMPT
 HERE = Path(__file__).parent
 
 
+class Runs(NamedTuple):
+    """A tab's own form and player, for what another tab starts there."""
+
+    form: Mapping[str, gr.components.Component]  # by the endpoint's parameters, in their order
+    player: gr.HTML
+    cancel: gr.Button
+
+
 class Linked(NamedTuple):
-    """What a tab gives so that an address can hold it."""
+    """What a tab gives so that an address can hold it, and so that tabs can work together."""
 
     controls: Mapping[str, gr.components.Component]  # by the parameters' names
     check: Callable[[Mapping[str, str]], tuple[dict[str, Any], list[str]]]  # values to set, a sentence for each other one
     run: str  # elem_id of the button that &run=1 presses
+    runs: Runs | None = None
+    meet: Callable[[Mapping[str, Linked]], None] | None = None  # called with all tabs when all are built
 
 
 def notes() -> gr.HTML:

@@ -87,6 +87,13 @@ def test_run_1_runs_at_once_with_the_addresses_values(open_page, address, model)
     assert "run" not in state(page)
 
 
+def test_run_1_waits_for_a_tab_that_is_built_when_it_is_opened(page, address):
+    page.goto(at(address, tab="forward", steps="10", run="1"))
+    page.wait_for_function("document.querySelector('.forward')?.painted?.includes(10)")
+    page.goto(at(address, tab="guidance", scales="1, 3", steps="2", run="1"))
+    page.wait_for_function("document.querySelector('.guidance-tab .compare')?.dataset.phase === 'done'")
+
+
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [

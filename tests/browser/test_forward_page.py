@@ -54,6 +54,7 @@ def test_example_scrub_schedule_upload_and_a_bad_picture(forward):
     upload(page, "<b class=evil>mine.png", png(150, 100))
     page.wait_for_function(f"run => {STAGE}.dataset.run !== run && {STAGE}.state.run === {STAGE}.dataset.run", arg=cat)
     page.wait_for_function(f"{STAGE}.querySelector('.notes').textContent.includes('cropped from 150×100')")
+    assert page.locator(".forward .origin").text_content() == "<b class=evil>mine.png, cropped from 150×100 to 100×100"
     assert page.locator(".evil").count() == 0
     mine, shown = data(page, "run"), canvas(page, "pixels")
 
@@ -168,6 +169,10 @@ def test_a_t_out_of_range_is_told_and_put_back_and_the_next_is_not_lost(forward)
     field.fill("5")
     field.fill("60")  # while the refusal of 5 is on its way
     forward.wait_for_function(f"{STAGE}.state.schedule.steps === 60")
+    beta = noising.betas(noising.alphas_cumprod("linear", 60)).max()
+    assert "Rescaled from its 1000 steps to 60: " in forward.locator(".forward .notes").text_content()
+    assert f"β here goes up to {beta:.2f}." in forward.locator(".forward .notes").text_content()
+    assert "rescaled: it does the work of 16.7" in forward.locator(".forward .step-equation").text_content()
     field.fill("5")
     forward.get_by_text("T is 5; it must be from 10 to 1000.").first.wait_for()
     forward.wait_for_function("document.querySelector('#forward-steps input[type=number]').value === '60'")

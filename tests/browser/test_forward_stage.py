@@ -15,8 +15,8 @@ from test_player_access import violations
 from explorer import forward as process
 from explorer import forward_schedule, noising, seeing
 from explorer.intake import bring
-from explorer.tabs.forward_form import FOLDER
 from explorer.tabs.gpu import predict
+from explorer.tabs.picture_field import FOLDER
 
 PLOT = "document.querySelector('#forward-curves .js-plotly-plot')"
 HOUSE = (FOLDER / "house.png").read_bytes()

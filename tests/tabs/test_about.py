@@ -16,6 +16,8 @@ def test_the_fold_corrects_and_links():
     text = fold.children[0].value
     for words in ("eps is Gaussian noise", "skip connections", "The bottleneck is an inner layer", "Apache-2.0"):
         assert words in text, words
+    for words in ("this alpha is √ᾱ", "to T = 1000"):  # as Forward has them
+        assert words in text, words
     links = re.findall(r'href="([^"]+)"', text)
     assert len(links) == len(about.PAPERS) == len(set(links))
     assert all(re.fullmatch(r"https://arxiv\.org/abs/\d{4}\.\d{5}", link) for link in links)

@@ -59,7 +59,8 @@ def test_parameters_are_named_and_described(client):
 
 
 def test_only_the_runs_are_public_endpoints(client):
-    public = {"/reverse", "/forward", "/fork", "/compare", "/ddpm_lesson", "/predicted_against_true"}
+    public = {"/reverse", "/forward", "/latents", "/guidance"}
+    public |= {"/fork", "/compare", "/ddpm_lesson", "/predicted_against_true", "/negative_prompt", "/diversity"}
     assert set(client.view_api(return_format="dict")["named_endpoints"]) == public
 
 

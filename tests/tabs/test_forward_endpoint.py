@@ -19,7 +19,7 @@ from serving import serve
 
 import app
 from explorer.noising import SCHEDULES, alphas_cumprod
-from explorer.tabs.forward_form import EXAMPLES
+from explorer.tabs.picture_field import EXAMPLES
 
 PARAMETERS = ["picture", "example", "schedule", "steps", "seed", "rescaled", "drawn", "second", "prompt", "run"]
 

@@ -13,8 +13,9 @@ from explorer.forward_schedule import KNOTS, NAMES, schedule
 from explorer.noising import SCHEDULES
 from explorer.records import RequestError
 from explorer.tabs.forward_files import kept, place
-from explorer.tabs.forward_form import CSS, EXAMPLES, FOLDER, READERS, checked, form
+from explorer.tabs.forward_form import CSS, READERS, checked, form
 from explorer.tabs.forward_runs import Runs
+from explorer.tabs.picture_field import EXAMPLES, FOLDER
 
 
 @pytest.fixture(scope="module")

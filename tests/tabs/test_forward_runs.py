@@ -32,7 +32,7 @@ def a_state(model, seed=7, steps=30, **more) -> Noising:
 @pytest.fixture
 def asked(counted):
     runs = Runs()
-    runs.put("ann", "r", a_state(counted))
+    runs.keep("ann", "r", a_state(counted))
     return runs, counted, dict(zip(("look", "sees", "walk"), answers(counted, runs), strict=True))
 
 
@@ -70,7 +70,7 @@ def test_sees_answers_once_a_state_and_the_curve_once_a_schedule(asked):
     assert len(first["curve"]) == 10
     assert first["curve"] is other["curve"]
     assert json.loads(json.dumps(first)) == first
-    runs.put("ann", "r", a_state(model, steps=20))
+    runs.keep("ann", "r", a_state(model, steps=20))
     assert functions["sees"](["r", 9])["mse"] != first["mse"]
     assert model.rows == [1, 10, 1, 1, 10]
     assert "nothing to predict" in functions["sees"](["r", 0])["error"]
@@ -118,22 +118,22 @@ def test_the_oldest_of_a_session_go_first(tiny_model):
     size = nbytes(a_state(tiny_model))
     runs = Runs(session_bytes=2 * size, total_bytes=5 * size)
     for run in "abc":
-        runs.put("ann", run, a_state(tiny_model))
+        runs.keep("ann", run, a_state(tiny_model))
     assert [runs.get(run) is None for run in "abc"] == [True, False, False]
     runs.get("b")
-    runs.put("ann", "d", a_state(tiny_model))
+    runs.keep("ann", "d", a_state(tiny_model))
     assert [runs.get(run) is None for run in "bcd"] == [False, True, False]
     for number in range(10):
-        runs.put(f"other {number}", str(number), a_state(tiny_model))
+        runs.keep(f"other {number}", str(number), a_state(tiny_model))
     assert sum(runs.get(str(number)) is not None for number in range(10)) == 5
     assert runs.get("d") is None
 
 
 def test_the_newest_stays_however_large_it_is(tiny_model):
     runs = Runs(session_bytes=1, total_bytes=1)
-    runs.put("ann", "a", a_state(tiny_model))
+    runs.keep("ann", "a", a_state(tiny_model))
     assert runs.get("a") is not None
-    runs.put("ann", "b", a_state(tiny_model))
+    runs.keep("ann", "b", a_state(tiny_model))
     assert runs.get("a") is None
     assert runs.get("b") is not None
 
@@ -141,15 +141,15 @@ def test_the_newest_stays_however_large_it_is(tiny_model):
 def test_a_closed_page_is_forgotten(tiny_model):
     sessions, runs = Sessions(), Runs()
     sessions.on_drop(runs.drop)
-    runs.put("ann", "a", a_state(tiny_model))
-    runs.put("bob", "b", a_state(tiny_model))
+    runs.keep("ann", "a", a_state(tiny_model))
+    runs.keep("bob", "b", a_state(tiny_model))
     sessions.drop("ann")
     assert runs.get("a") is None
     assert runs.get("b") is not None
-    runs.put("ann", "late", a_state(tiny_model))  # ready after its page was closed
+    runs.keep("ann", "late", a_state(tiny_model))  # ready after its page was closed
     assert runs.get("late") is None
     runs.open("ann")  # the connection was only broken
-    runs.put("ann", "again", a_state(tiny_model))
+    runs.keep("ann", "again", a_state(tiny_model))
     assert runs.get("again") is not None
 
 
@@ -175,7 +175,7 @@ def test_a_picture_that_is_ready_after_its_page_was_closed_is_not_kept(tiny_mode
 
 def test_the_curves_are_those_of_the_run_and_its_picture(tiny_model):
     runs, state = Runs(), a_state(tiny_model)
-    runs.put("ann", "r", state)
+    runs.keep("ann", "r", state)
     for stacked in (False, True):
         figure = forward._plotted(runs, "r", stacked)
         variance = (state.source.pixels.double() / 127.5 - 1).var(correction=0).item()
@@ -214,7 +214,7 @@ def test_a_crowd_is_sent_away(asked, monkeypatch):
 
 def test_a_failure_inside_is_one_sentence(tiny_model, caplog):
     runs = Runs()
-    runs.put("ann", "r", a_state(tiny_model))
+    runs.keep("ann", "r", a_state(tiny_model))
     model = Calls(tiny_model)
     model.decode = None
     look, *_ = answers(model, runs)

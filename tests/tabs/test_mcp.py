@@ -23,7 +23,8 @@ from explorer.frames import data_uri
 mcp = pytest.importorskip("mcp", reason="mcp is not installed; it is in requirements-dev.txt")
 
 ROOT = Path(__file__).parents[2]
-TOOLS = {"forward", "reverse", "fork", "compare", "ddpm_lesson", "predicted_against_true"}
+TABS = {"forward", "reverse", "latents", "guidance"}
+TOOLS = TABS | {"fork", "compare", "ddpm_lesson", "predicted_against_true", "negative_prompt", "diversity"}
 
 
 @pytest.fixture(scope="module")

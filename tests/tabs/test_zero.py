@@ -15,6 +15,7 @@ import pytest
 import torch
 from gradio_client import Client
 from serving import serve
+from tiny import as_model, tiny_parts
 from zero import FORK, Spaces
 
 import app
@@ -24,7 +25,8 @@ from explorer.records import Conditioning, RequestError
 from explorer.sessions import Sessions
 from explorer.tabs.common import told
 from explorer.tabs.decoding import decoder
-from explorer.tabs.gpu import LEAST, MOST, denoise, denoise_batch, duration, on_gpu, pack, predict, unpack
+from explorer.tabs.gpu import LEAST, MOST, decodings, denoise, denoise_batch, duration, on_gpu, pack, predict, unpack
+from training.tiny import build
 
 REQUEST = Request(prompt="pizza", steps=6, seed=5, sampler="DPM++ 2M SDE", noise_scale=0.7)
 SERVER = os.getpid()
@@ -41,7 +43,7 @@ class Elsewhere:
         raise AssertionError("a model was pickled")
 
     def __getattr__(self, name):
-        if name in ("encode", "decode", "encode_prompt"):
+        if name in ("encode", "decode", "posterior", "decode_tiny", "encode_prompt"):
             assert os.getpid() != SERVER, f"{name} in the server"
         return getattr(self._model, name)
 
@@ -117,6 +119,28 @@ def test_several_at_once_and_decodings_cross_by_one_worker(remote, spaces, tiny_
     assert torch.equal(picture, tiny_model.decode(latents))
     assert torch.equal(remote.encode(picture * 2 - 1), tiny_model.encode(picture * 2 - 1))
     assert len(spaces.workers) == 1
+
+
+def test_posteriors_and_tiny_decodings_cross_too(spaces, tiny_model):
+    picture = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    model = as_model(tiny_parts())
+    model.tiny_vae = build().eval()
+    with_tiny = on_gpu(Elsewhere(model))
+    for mine, theirs in zip(with_tiny.posterior(picture), model.posterior(picture), strict=True):
+        assert torch.equal(mine, theirs)
+    latents = model.encode(picture)
+    assert torch.equal(with_tiny.decode_tiny(latents), model.decode_tiny(latents))
+    calls = len(spaces.seconds)
+    rows = decodings(with_tiny, latents[0])
+    assert len(spaces.seconds) == calls + 1  # all of them, and their repetitions, in one turn
+    assert [row["name"] for row in rows] == ["linear preview", "tiny decoder", "full VAE"]
+    for mine, theirs in zip(rows, decodings(model, latents[0]), strict=True):
+        assert torch.equal(mine["picture"], theirs["picture"])
+        assert mine["psnr"] == theirs["psnr"]
+    without = on_gpu(Elsewhere(tiny_model))
+    calls = len(spaces.seconds)
+    assert without.decode_tiny(latents) is without.decode_tiny(latents) is None
+    assert len(spaces.seconds) == calls + 1  # once it is known, the device isn't asked for nothing
 
 
 def test_a_prediction_of_several_levels_crosses_too(remote, tiny_model):

@@ -1,0 +1,188 @@
+"""The Guidance tab: one prompt and one seed at up to twelve scales, under one timeline, and a microscope for each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from secrets import token_hex
+from typing import Any
+
+import gradio as gr
+from torch import Tensor
+
+from explorer import frames, microscope
+from explorer.forks import counted
+from explorer.lessons import spread
+from explorer.player import guidance as player
+from explorer.records import Model, Step
+from explorer.samplers import SAMPLERS
+from explorer.sessions import Sessions
+from explorer.sweep import named, requests
+from explorer.tabs import guidance_folds, guidance_out
+from explorer.tabs.common import paced, session, told
+from explorer.tabs.gpu import denoise_batch
+from explorer.tabs.guidance_form import SCALES, checked, form, parse, shaped
+from explorer.tabs.guidance_runs import Picture, Sweep, Sweeps, planes, reading
+from explorer.tabs.lanes import Lane, Record, asked, buttons, curve, record, wire
+from explorer.tabs.url import Linked
+
+TITLE = "Guidance"
+LEAD = "Press Run: one noise is pulled toward the prompt at several strengths w. Then choose a cell and drag the timeline."
+STAGE = "guidance-stage"
+NAME = "guidance"  # of the endpoint, and of the buttons' ids
+CURVES = (
+    ("|cond − uncond|", "cond", "norm_difference"),
+    ("cosine of the two", "uncond", "cosine"),
+    ("clipped values", "x0", "clipped"),
+)
+NARROW = "\u00a0"  # a space at which no line breaks
+LARGE = "This sweep is too large to be kept here: the microscope has its numbers but no maps."
+
+
+def build(model: Model, sessions: Sessions) -> Linked:
+    """Builds the tab into the open Blocks."""
+    sweeps = Sweeps()
+    sessions.on_drop(sweeps.drop)
+    with gr.Row(elem_classes="leads"):
+        gr.Markdown(LEAD, elem_classes="lead")
+    with gr.Row(elem_classes="experiment trial guidance-tab"):
+        with gr.Column(elem_classes="controls"):
+            controls = form(model)
+        with gr.Column(elem_classes="runbar"):
+            start, cancel = buttons("Run", NAME)
+        with gr.Column(elem_classes="stage-column"):
+            empty = [{"label": _label(w), "detail": named(w), "w": w} for w in parse(SCALES)]
+            curves = [{"label": label, "colour": colour, "fact": fact} for label, colour, fact in CURVES]
+            stage = player.grid(
+                STAGE, planes=planes(model, sweeps), empty=empty, curves=curves, send=guidance_out.SEND,
+                predicts=model.prediction_type,
+            )  # fmt: skip
+            guidance_out.build(model, sessions, sweeps, stage)
+    guidance_folds.build(model, sessions, controls, STAGE)
+    wire(runner(model, sweeps), start, cancel, list(controls.values()), stage, NAME)
+    press = f"document.querySelector('.guidance-tab:not([data-running]) #{start.elem_id}')?.click()"
+    controls["prompt"].submit(fn=None, js=f"() => {{ {press}; }}")  # type: ignore[attr-defined]
+    return Linked(controls, checked, str(start.elem_id))
+
+
+def runner(model: Model, sweeps: Sweeps) -> Callable[..., Iterator[Record]]:
+    """The endpoint: its parameters are those of the API, in the order of the form."""
+
+    @told
+    def guidance(
+        prompt: str,
+        seed: int,
+        steps: int,
+        scales: str,
+        dial: str = "constant",
+        low: float = 0.28,
+        high: float = 5.42,
+        rest: float = 1.0,
+        drawn: str = "",
+        sampler: str = "DDIM",
+        negative_prompt: str = "",
+        guidance_rescale: float = 0.0,
+        request: gr.Request | None = None,
+    ) -> Iterator[Record]:
+        """Denoises one seed at several guidance scales together; yields one record per evaluation, with a lane per scale.
+
+        A lane has its x0 as base64 of little-endian float16 and, in `facts`, w, the norms of both predictions and of their
+        difference, their cosine, the clipped share and the saturation. The last record has the decoded pictures. Batch x
+        steps x size is bounded.
+
+        Parameters:
+            prompt: what the picture should show
+            seed: which noise all start from, 0 to 2**32 - 1
+            steps: number of sampling steps, 1 to 1000
+            scales: 1 to 12 guidance scales from -5 to 30, with commas between them
+            dial: w along the run: constant, interval, linear or cosine rising or falling, or drawn
+            low: noise level sigma / alpha above which interval guides, 0 to 1000
+            high: noise level up to which interval guides, 0 to 1000
+            rest: w at the low end of a rising or falling dial, -5 to 30
+            drawn: knots place:share of a drawn dial, from 0:... to 1:...; w(t) = 1 + share * (w - 1)
+            sampler: a name of explorer.samplers.SAMPLERS
+            negative_prompt: takes the place of the empty prompt in the unconditional call
+            guidance_rescale: phi of arXiv:2305.08891, 0 to 1
+        """
+        values = parse(scales)
+        common = asked(
+            model, prompt=prompt, seed=seed, steps=steps, guidance=1.0, sampler=sampler, negative_prompt=negative_prompt,
+            guidance_rescale=guidance_rescale, eta=0.0, noise_scale=1.0, spacing="", karras=False, width=None, height=None,
+        )  # fmt: skip
+        wanted = requests(model, common, values, shaped(model, common, dial, low, high, rest, drawn))
+        evaluations = SAMPLERS[common.sampler].evaluations(common.steps)
+        run, sweep = token_hex(6), Sweep(wanted, values, dial, evaluations)
+        names, unit, kept = [named(w, common.negative_prompt) for w in values], counted(common), True
+        with closing(paced(denoise_batch(model, wanted))) as stream:
+            for i, row in enumerate(stream):
+                if sweep.add(row) and kept:
+                    kept = sweeps.grown(run) if i else sweeps.put(session(request), run, sweep)
+                pictures: list[Tensor] = []
+                if i == evaluations:
+                    for k, step in enumerate(row, 1):  # one by one: twelve large ones may not fit
+                        yield {"run": run, "doing": f"Decoding picture {k} of {len(row)}"}  # and Cancel is heard here
+                        pictures.append(model.decode(step.latents))
+                    sweep.pictures = [Picture.of(picture) for picture in pictures]
+                yield _record(model, run, sweep, i, names, unit, pictures)
+                if not kept:
+                    sweep.rows[:] = [[] for _ in sweep.rows]  # nobody looks at them again
+        if not kept:
+            yield {"run": run, "summary": LARGE}
+
+    return guidance
+
+
+def _record(
+    model: Model, run: str, sweep: Sweep, i: int, names: Sequence[str], unit: str, pictures: Sequence[Tensor]
+) -> Record:
+    """All cells at one state: what a comparison takes, and the numbers of each cell."""
+    row, n = sweep.rows[i], sweep.evaluations + 1
+    facts = [_facts(model, sweep, k, i, pictures[k] if pictures else None) for k in range(len(row))]
+    lanes = [
+        Lane(_label(w), step, ("x0",), name, picture=frames.data_uri(pictures[k]) if pictures else None)
+        for k, (w, step, name) in enumerate(zip(sweep.scales, row, names, strict=True))
+    ]
+    where = f"{unit} {i} of {sweep.evaluations}"
+    series = [curve(label, colour, facts[0][fact]) for label, colour, fact in CURVES]
+    made = record(model, run, i, n, lanes, series=series, note=_note(sweep, i, where, facts))
+    for k, lane in enumerate(made["lanes"]):
+        lane["facts"] = facts[k]
+        if i == 0:
+            guidance = sweep.requests[k].guidance
+            lane["weights"] = list(guidance) if isinstance(guidance, tuple) else [guidance] * sweep.evaluations
+    return made | {"place": where, "negative": bool(sweep.requests[0].negative_prompt)}
+
+
+def _facts(model: Model, sweep: Sweep, cell: int, i: int, picture: Tensor | None) -> dict[str, Any]:
+    """The numbers of one cell at one state, to five digits, and what there is to say of it."""
+    read, step = reading(model, sweep, cell, i), sweep.rows[i][cell]
+    seen = picture if picture is not None else microscope.seen(model.preview, step.latents if step.x0 is None else step.x0)
+    numbers = read.numbers() | {"clipped": microscope.clipped(seen), "saturation": microscope.saturation(seen)}
+    return {name: _short(value) for name, value in numbers.items()} | {"note": read.note, "decoded": picture is not None}
+
+
+def _label(scale: float) -> str:
+    return f"w = {scale:g}".replace("-", "−")
+
+
+def _short(value: float | int | None) -> float | int | None:
+    return float(f"{value:.5g}") if isinstance(value, float) else value
+
+
+def _note(sweep: Sweep, i: int, where: str, facts: Sequence[dict[str, Any]]) -> str:
+    """What the grid shows at this state."""
+    row: Sequence[Step] = sweep.rows[i]
+    said = [
+        f"{100 * fact['clipped']:.0f}% at {_label(w).replace(' ', NARROW)}"
+        for w, fact in zip(sweep.scales, facts, strict=True)
+    ]
+    ends = " and ".join(dict.fromkeys((said[0], said[-1])))
+    if i == sweep.evaluations:
+        return f"The end: the VAE decoded every cell. Values clipped at 0 or 1: {ends}."
+    x0s = [step.x0 for step in row if step.x0 is not None]
+    if len(row) == 1:
+        return f"One cell at {where}; more scales stand beside each other."
+    apart = f"{spread(x0s):.3f} apart (root mean square, mean over pairs)"
+    if i == 0:
+        return f"The start: one noise and the same predictions in every cell. Only w differs, and already x0 is {apart}."
+    return f"At {where} the cells' x0 are {apart}. Preview values clipped at 0 or 1: {ends}."
