@@ -76,12 +76,8 @@ def check_seeds(seeds: Any) -> list[int]:
     Raises:
         RequestError: says which one is wrong.
     """
-    if isinstance(seeds, str) or not isinstance(seeds, Sequence):
-        raise RequestError(f"seeds is a {type(seeds).__name__}; a list of {SEEDS[0]} to {SEEDS[1]} seeds is needed.")
-    if not SEEDS[0] <= len(seeds) <= SEEDS[1]:
-        raise RequestError(f"seeds has {len(seeds)} values; it takes {SEEDS[0]} to {SEEDS[1]}.")
     chosen: list[int] = []
-    for i, value in enumerate(seeds):
+    for i, value in enumerate(limits.several("seeds", seeds, SEEDS, "seeds")):
         seed = limits.whole(f"seeds[{i}]", value, limits.SEED)
         if seed in chosen:
             raise RequestError(f"seeds[{i}] is {seed} again; each seed counts once.")

@@ -209,6 +209,15 @@ def _float(value: Any) -> float:
         return math.inf if value > 0 else -math.inf
 
 
+def several(field: str, value: Any, counts: tuple[int, int], of: str) -> Sequence[Any]:
+    """A list of so many values, both limits included; what they are is checked by whoever knows."""
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise RequestError(f"{field} is a {type(value).__name__}; a list of {counts[0]} to {counts[1]} {of} is needed.")
+    if not counts[0] <= len(value) <= counts[1]:
+        raise RequestError(f"{field} has {len(value)} values; it takes {counts[0]} to {counts[1]}.")
+    return value
+
+
 def text(field: str, value: Any) -> str:
     """A text that a tokenizer can take: no NUL, no half of a surrogate pair, not endless."""
     if not isinstance(value, str):

@@ -11,7 +11,7 @@ from typing import Any
 
 from explorer import limits
 from explorer.engine import denoise_batch
-from explorer.records import Model, Request, RequestError, Step
+from explorer.records import Model, Request, Step
 
 SCALES = (1, 12)  # how many
 EXTREME = 15.0  # twice Stable Diffusion's usual 7.5; the embedded model's latents are then half as large again, or more
@@ -73,11 +73,8 @@ def check_scales(scales: Any) -> list[float]:
     Raises:
         RequestError: says which one is wrong.
     """
-    if isinstance(scales, str) or not isinstance(scales, Sequence):
-        raise RequestError(f"scales is a {type(scales).__name__}; a list of {SCALES[0]} to {SCALES[1]} numbers is needed.")
-    if not SCALES[0] <= len(scales) <= SCALES[1]:
-        raise RequestError(f"scales has {len(scales)} values; it takes {SCALES[0]} to {SCALES[1]}.")
-    return [limits.number(f"scales[{i}]", value, limits.GUIDANCE) + 0.0 for i, value in enumerate(scales)]  # -0 is 0
+    listed = limits.several("scales", scales, SCALES, "numbers")
+    return [limits.number(f"scales[{i}]", value, limits.GUIDANCE) + 0.0 for i, value in enumerate(listed)]  # -0 is 0
 
 
 def meaning(scale: float, negative_prompt: str = "") -> Meaning:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from explorer import edits, noising
-from explorer.player import latents as player
 from explorer.records import Model
 from explorer.tabs import picture_field
 from explorer.tabs.form import DEFAULTS, taken
 from explorer.tabs.latents_store import listed
 from explorer.tabs.url import Runs
+
+HERE = Path(__file__).parent
 
 GO = "latents-go"
 NOISED = round(0.75 * DEFAULTS.steps)  # half noise or less: the picture survives
@@ -62,7 +64,7 @@ def follow(mine: Form, first: gr.HTML, runs: Runs, model: Model) -> None:
     """
     watched = [runs.form[name] for name in ("prompt", "seed", "steps", "sampler", "spacing")]
     changes = [first.click, *(one.change for one in watched)]  # type: ignore[attr-defined]
-    script = (player.HERE / "latents_follow.js").read_text("utf-8").split("\n", 1)[1].strip()  # without its comment
+    script = (HERE / "latents_follow.js").read_text("utf-8").split("\n", 1)[1].strip()  # without its comment
     known = {
         "alphas": [round(float(alpha), 4) for alpha in noising.own(model.scheduler_config)],
         "own": model.scheduler_config.get("timestep_spacing", "leading"),

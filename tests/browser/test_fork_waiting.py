@@ -53,8 +53,10 @@ def enter(page) -> None:
     page.wait_for_timeout(300)
 
 
-def test_enter_in_the_prompt_begins_no_run_while_a_branch_is_made(page):
-    run_to_the_end(page, 100)
+def test_enter_in_the_prompt_begins_no_run_while_a_branch_is_made(page, model, monkeypatch):
+    run_to_the_end(page, 20)
+    predict = model.predict
+    monkeypatch.setattr(model, "predict", lambda *given: (time.sleep(0.3), predict(*given))[1])
     shown = page.evaluate(f"{PLAYER}.dataset.run")
     rewind(page, 3)
     seen = asked(page)
@@ -66,7 +68,8 @@ def test_enter_in_the_prompt_begins_no_run_while_a_branch_is_made(page):
     page.locator(f"{STAGE} .fork").click(force=True)
     page.locator(f"{STAGE} .node").first.click(force=True)
     assert len(seen) == 1
-    whole(page, 100, 2)
+    monkeypatch.undo()
+    whole(page, 20, 2)
     assert page.locator(f"{STAGE} .fork").get_attribute("aria-disabled") == "false"
     assert page.evaluate(f"{PLAYER}.dataset.run") == shown
     set_number(page, "Steps", 2)
