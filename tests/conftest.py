@@ -18,6 +18,15 @@ os.environ["GRADIO_TEMP_DIR"] = str(Path(tempfile.gettempdir()) / f"gradio-{os.e
 torch.set_num_threads(1)  # two processes with two OpenMP threads each on two cores slow each other fifty-fold
 
 
+def pytest_collection_modifyitems(items):
+    """Of two processes one has the browser, which sets the pace, and the other all else, file by file."""
+    for item in items:
+        in_browser = item.path.parent.name == "browser"
+        if in_browser:
+            item.add_marker(pytest.mark.browser)
+        item.add_marker(pytest.mark.xdist_group("browser" if in_browser else item.path.name))
+
+
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory) -> Path:
     """The tiny pipeline as a diffusers folder."""

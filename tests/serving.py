@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -20,14 +21,15 @@ def serve(page) -> Iterator[str]:
 
 
 class Counting:
-    """A Model that counts its predictions."""
+    """A Model that counts its predictions, and takes its time where `pause` says so."""
 
     def __init__(self, model) -> None:
-        self._model, self.predictions = model, 0
+        self._model, self.predictions, self.pause = model, 0, 0.0
 
     def __getattr__(self, name):
         return getattr(self._model, name)
 
     def predict(self, latents, t, conditioning):
         self.predictions += 1
+        time.sleep(self.pause)
         return self._model.predict(latents, t, conditioning)

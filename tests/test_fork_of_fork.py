@@ -1,5 +1,6 @@
 """Branches of branches: each goes on as if the runs before it had never stopped, for every row of SAMPLERS."""
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -229,6 +230,7 @@ def test_another_models_past_is_not_replayed(tiny_model):
 
 def test_other_weights_of_the_same_name_and_config_are_not_replayed(tiny_model):
     request, parts = asked("DPM++ 2M"), tiny_parts()
+    parts["unet"] = copy.deepcopy(parts["unet"])
     parts["unet"].conv_out.weight.data += 0.01
     trained = as_model(parts)
     assert trained.weights != tiny_model.weights == as_model(tiny_parts()).weights

@@ -82,21 +82,29 @@ def test_it_makes_the_same_latents_with_options(folder_model, tiny_folder, monke
     assert torch.equal(executed(text, tiny_folder.parent, monkeypatch), run(folder_model, request).latents)
 
 
+SCHEDULERS = {
+    "what the pipeline overrides": {
+        "steps_offset": 0, "clip_sample": True, "thresholding": True, "timestep_spacing": "trailing",
+    },
+    "zero SNR": {
+        "prediction_type": "v_prediction", "rescale_betas_zero_snr": True, "timestep_spacing": "trailing",
+    },
+    "trained betas": {"trained_betas": [0.0001 + 0.00002 * i for i in range(1000)]},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=SCHEDULERS)
+def other(request, tmp_path_factory):
+    """A model with another scheduler, and the folder that holds its own."""
+    folder = tmp_path_factory.mktemp("others")
+    tiny_pipeline(tiny_parts(**SCHEDULERS[request.param])).save_pretrained(folder / "other")
+    return load_model(folder / "other", "cpu"), folder
+
+
 @pytest.mark.parametrize("name", SAMPLERS)
-@pytest.mark.parametrize(
-    "scheduler",
-    [
-        {"steps_offset": 0, "clip_sample": True, "thresholding": True, "timestep_spacing": "trailing"},
-        {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"},
-        {"trained_betas": [0.0001 + 0.00002 * i for i in range(1000)]},
-    ],
-    ids=["what the pipeline overrides", "zero SNR", "trained betas"],
-)
-def test_models_with_other_scheduler_configs(tmp_path, monkeypatch, name, scheduler):
-    tiny_pipeline(tiny_parts(**scheduler)).save_pretrained(tmp_path / "other")
-    model = load_model(tmp_path / "other", "cpu")
-    request = Request(prompt="cat", steps=4, sampler=name)
-    assert torch.equal(executed(snippet(request, model), tmp_path, monkeypatch), run(model, request).latents)
+def test_models_with_other_scheduler_configs(other, monkeypatch, name):
+    (model, folder), request = other, Request(prompt="cat", steps=4, sampler=name)
+    assert torch.equal(executed(snippet(request, model), folder, monkeypatch), run(model, request).latents)
 
 
 def test_karras_sigmas_of_a_model_that_predicts_v(tmp_path, monkeypatch):

@@ -3,8 +3,7 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
+from multiprocessing import get_context
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,6 +17,7 @@ from training import autoencoder, classifier, data, diffusion, evaluate, export,
 from training.concepts import concepts
 from training.optimizer import Optimizer
 
+HERE = Path(__file__).parent
 TABLE = concepts(everyday=True)
 
 
@@ -70,39 +70,40 @@ def stage(name: str, arguments: SimpleNamespace) -> None:
         {"diffusion": diffusion, "tiny": tiny}[name].train(arguments, autoencoder.load(arguments.folder))
 
 
-ALONE = """
-import sys, torch
-sys.path.insert(0, {tests!r})
-torch.set_num_threads(1)
-import test_training_run as t
-from pathlib import Path
-t.small_networks(setattr)
-if {stop}:  # as --minutes would stop it
-    whole = t.loop.Run.__iter__
-    def part(self):
-        for number, pair in enumerate(whole(self)):
-            yield pair
-            if number == {stop} - 1:
-                self.until = 0.0
-    t.loop.Run.__iter__ = part
-torch.manual_seed({seed})  # nothing may hang on the global generator
-for name in t.STAGES:
-    t.stage(name, t.asked(Path({folder!r}) / name, resume={resume}))
-"""
 STAGES = ("vae", "diffusion", "tiny")
 
 
+def commands(folder: Path, stop: int, resume: bool) -> None:
+    """The commands as a person runs them; with `stop`, --minutes ends each after so many steps."""
+    torch.set_num_threads(1)
+    small_networks(setattr)
+    whole = loop.Run.__iter__
+
+    def part(run):
+        for number, pair in enumerate(whole(run)):
+            yield pair
+            if number == stop - 1:
+                run.until = 0.0
+
+    loop.Run.__iter__ = part
+    torch.manual_seed(stop + 10 * resume)  # nothing may hang on the global generator
+    for name in STAGES:
+        stage(name, asked(folder / name, resume=resume))
+
+
 def alone(folder: Path, stop: int = 0, resume: bool = False) -> dict[str, dict]:
-    """The commands in a process of their own, as a person runs them; returns the checkpoints they leave."""
-    code = ALONE.format(
-        tests=str(Path(__file__).parent), folder=str(folder), stop=stop, resume=resume, seed=stop + 10 * resume
-    )
-    settings = os.environ | {"OMP_NUM_THREADS": "1"}
-    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1], env=settings, check=True, timeout=200)
+    """The commands in a process of their own, forked from one that has read the modules; the checkpoints they leave."""
+    process = get_context("forkserver").Process(target=commands, args=(folder, stop, resume))
+    process.start()
+    process.join(200)
+    assert process.exitcode == 0
     return {name: torch.load(folder / name / f"{name}.pt", weights_only=True) for name in STAGES}
 
 
-def test_runs_that_were_stopped_go_on_exactly(toy):
+def test_runs_that_were_stopped_go_on_exactly(toy, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (HERE, HERE.parent))))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    get_context("forkserver").set_forkserver_preload([Path(__file__).stem])
     stage("vae", asked(toy, steps=2))
     stage("diffusion", asked(toy, steps=1))  # leaves the latents
     (toy / "diffusion.pt").unlink()
@@ -149,6 +150,7 @@ def test_the_whole_way_ends_in_a_model_that_the_app_runs(toy, monkeypatch, capsy
     monkeypatch.setattr(evaluate, "GUIDED", 1)
     monkeypatch.setattr(evaluate, "COMPOSITIONS", 8)
     monkeypatch.setattr(evaluate, "NOVEL", 2)
+    monkeypatch.setattr(evaluate, "SCENES", 6000)
     monkeypatch.setattr(evaluate, "JUDGE", {"steps": 2, "batch": 4, "seed": 7})
     autoencoder.train(asked(toy))
     diffusion.train(asked(toy), autoencoder.load(toy))

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from explorer.models.preview import fit_preview
 from explorer.models.sd import StableDiffusion
+from explorer.records import Preview
 
 WORDS = ["a", "pizza", "cat", "red", "house", "blue", "on", "star"]
 
 
 def tiny_parts(prediction_type: str = "epsilon", **scheduler) -> dict:
-    """Real components of a few thousand weights, seeded: 64 x 64 pictures, 8 x 8 x 4 latents, 16 tokens."""
+    """Real components of a few thousand weights, seeded: 64 x 64 pictures, 8 x 8 x 4 latents, 16 tokens.
+
+    The networks are the same objects at every call; who changes weights changes a copy.
+    """
+    config = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "steps_offset": 1,
+              "clip_sample": False, "set_alpha_to_one": False, "prediction_type": prediction_type} | scheduler  # fmt: skip
+    return networks() | {"scheduler": DDIMScheduler(**config)}
+
+
+@cache
+def networks() -> dict:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         unet = UNet2DConditionModel(
@@ -41,12 +55,7 @@ def tiny_parts(prediction_type: str = "epsilon", **scheduler) -> dict:
         for name, parameter in unet.named_parameters():  # its last layer starts at zero in a fresh network
             if name == "conv_out.weight":
                 torch.nn.init.normal_(parameter, std=0.2)
-    config = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "steps_offset": 1,
-              "clip_sample": False, "set_alpha_to_one": False, "prediction_type": prediction_type} | scheduler  # fmt: skip
-    return {
-        "unet": unet.eval(), "vae": vae.eval(), "text_encoder": text_encoder.eval(), "tokenizer": tiny_tokenizer(),
-        "scheduler": DDIMScheduler(**config),
-    }  # fmt: skip
+    return {"unet": unet.eval(), "vae": vae.eval(), "text_encoder": text_encoder.eval(), "tokenizer": tiny_tokenizer()}
 
 
 def tiny_tokenizer() -> CLIPTokenizer:
@@ -77,6 +86,19 @@ def tiny_pipeline(parts: dict) -> StableDiffusionPipeline:
 
 
 def as_model(parts: dict, name: str = "tiny") -> StableDiffusion:
+    made = _model(parts, name)
+    if parts["vae"] is networks()["vae"]:
+        made.preview = preview()
+    return made
+
+
+@cache
+def preview() -> Preview:
+    """That of the tiny VAE, fitted once for all models that have it."""
+    return fit_preview(_model(tiny_parts()))
+
+
+def _model(parts: dict, name: str = "tiny") -> StableDiffusion:
     rest = {key: parts[key] for key in ("unet", "vae", "text_encoder", "tokenizer")}
     return StableDiffusion(name=name, device=torch.device("cpu"), scheduler_config=dict(parts["scheduler"].config), **rest)
 

@@ -36,6 +36,7 @@ COUNTS = {"seen": 240, "held-out colour": 240, "two concepts": 160, "held-out pa
 GUIDANCES, GUIDED = (1.0, 3.0, 5.0, 8.0), 80  # further scales, and how many seen captions are drawn at each
 DEFAULT = Request()  # the app's sampler, steps and guidance
 COMPOSITIONS, NOVEL, ROW, EDGE = 512, 48, 16, 6
+SCENES = 60_000  # training pictures among which those of a concept are looked for
 JUDGE = {"steps": 3000, "batch": 64, "seed": 7}
 BARS = {
     "VAE PSNR": 28.0, "judge": 0.95, "seen": 0.90, "held-out colour": 0.75, "keyword": 0.70, "two concepts": 0.50,
@@ -175,7 +176,7 @@ def novelty(
     # Among the training pictures only those of the same concept can be near.
     near, real_near = [], []
     for q, mine in zip(wanted, first, strict=True):
-        own = [s for s in (scenes[i] for i in range(60_000)) if s.concepts == q.wanted][:64]
+        own = [s for s in (scenes[i] for i in range(SCENES)) if s.concepts == q.wanted][:64]
         training = small(classifier.to_tensor([compose(s, glyphs) for s in own]))
         near.append(_rmse(training, mine).min().item())
         other = small(classifier.to_tensor([compose(single(q.wanted[0], q.colour, Random(q.seed)), glyphs)]))[0]

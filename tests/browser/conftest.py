@@ -25,12 +25,6 @@ RECORDED = "document.querySelector('.recorded-line') && document.querySelector('
 LOCAL = ("http://127.0.0.1", "data:", "blob:")
 
 
-def pytest_collection_modifyitems(items):
-    for item in items:
-        if "browser" in item.path.parts:
-            item.add_marker(pytest.mark.browser)
-
-
 @pytest.fixture(scope="session")
 def chromium():
     """One browser for the whole session; the browser tests skip, and say why, where there is none."""
@@ -49,6 +43,13 @@ def model(tiny_model):
     return Counting(tiny_model)
 
 
+@pytest.fixture
+def slow(model):
+    """slow(seconds): from now on each prediction takes at least so long, for what is looked at meanwhile."""
+    yield lambda seconds: setattr(model, "pause", seconds)
+    model.pause = 0.0
+
+
 @pytest.fixture(scope="session")
 def address(chromium, model):
     """The app with the tiny model."""
@@ -56,15 +57,27 @@ def address(chromium, model):
         yield url
 
 
+@pytest.fixture(scope="session")
+def shared_context(chromium):
+    """One context for all pages that ask for nothing special: the app's scripts are fetched and compiled once."""
+    context = chromium.new_context()
+    yield context
+    context.close()
+
+
 @pytest.fixture
-def open_page(chromium):
+def open_page(chromium, shared_context):
     """open_page(url, width, height, ...) → a page that was watched from its first request on."""
-    contexts, wrong = [], []
+    contexts, pages, wrong = [], [], []
 
     def open_(url: str, width: int = 1440, height: int = 900, **options):
-        context = chromium.new_context(viewport={"width": width, "height": height}, **options)
-        contexts.append(context)
+        context = shared_context
+        if options:
+            context = chromium.new_context(**options)
+            contexts.append(context)
         page = context.new_page()
+        pages.append(page)
+        page.set_viewport_size({"width": width, "height": height})
         page.set_default_timeout(float(os.environ.get("DIFFUSCOPE_BROWSER_TIMEOUT", "20")) * 1000)
         page.on("console", lambda m: wrong.append(f"console: {m.text}") if m.type == "error" else None)
         page.on("pageerror", lambda e: wrong.append(f"error: {e}"))
@@ -75,6 +88,11 @@ def open_page(chromium):
         return page
 
     yield open_
+    for page in pages:
+        if not page.is_closed():
+            page.evaluate("localStorage.clear(), sessionStorage.clear()")
+            page.close()
+    shared_context.clear_cookies()
     for context in contexts:
         context.close()
     assert wrong == []

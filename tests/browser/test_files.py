@@ -121,7 +121,8 @@ def test_a_bad_trace_is_told_in_one_sentence_and_the_last_result_stays(page, tmp
     assert page.locator(".pane.is-picture img").is_visible()
 
 
-def test_a_stopped_run_is_not_saved_and_that_is_told(page):
+def test_a_stopped_run_is_not_saved_and_that_is_told(page, slow):
+    slow(0.3)
     set_number(page, "Steps", 100)
     press_run(page)
     wait_for_painted(page, 3)

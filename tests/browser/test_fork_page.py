@@ -169,30 +169,34 @@ def test_the_recorded_run_of_another_model_is_refused(page):
     assert page.evaluate(f"{PLAYER}.dataset.frame") == "5"
 
 
-def test_cancel_stops_a_branch_and_what_there_is_of_it_stays(page, model):
-    run_to_the_end(page, 100)
+def test_cancel_stops_a_branch_and_what_there_is_of_it_stays(page, model, slow):
+    run_to_the_end(page, 40)
     rewind(page, 3)
+    slow(0.3)
     page.locator(".player .fork").click()
     page.wait_for_function(f"() => {ROOT}.painted.length > 6")
     page.get_by_role("button", name="Cancel").click()
     page.wait_for_function(f"() => {ROOT}.dataset.phase === 'stopped'")
     wait_for(page, "done")
     page.get_by_role("button", name="Run", exact=True).wait_for()
+    slow(0)
     predictions, last = model.predictions, int(page.evaluate(f"{ROOT}.dataset.frame"))
-    assert 3 < last < 100
+    assert 3 < last < 40
     page.locator(f"{STAGE} .fork").click()  # a branch that was stopped goes on too
-    page.wait_for_function(f"() => {ROOT}.dataset.phase === 'done' && {ROOT}.dataset.frame == 100")
-    assert model.predictions <= predictions + 100 - last + 1
+    page.wait_for_function(f"() => {ROOT}.dataset.phase === 'done' && {ROOT}.dataset.frame == 40")
+    assert model.predictions <= predictions + 40 - last + 1
 
 
-def test_a_run_that_was_stopped_can_be_forked(page):
-    set_number(page, "Steps", 100)
+def test_a_run_that_was_stopped_can_be_forked(page, slow):
+    slow(0.3)
+    set_number(page, "Steps", 40)
     press_run(page)
     wait_for_painted(page, 3)
     page.get_by_role("button", name="Cancel").click()
     wait_for(page, "stopped")
+    slow(0)
     rewind(page, 1)
-    fork(page, ".player", 100, 2)
+    fork(page, ".player", 40, 2)
     assert "its origin was stopped at step" in page.locator(f"{STAGE} .said").text_content()
 
 

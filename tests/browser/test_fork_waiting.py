@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from actions import PLAYER, press_run, run_to_the_end, set_number, wait_for, wait_for_painted
 from branching import ROOT, STAGE, fork, names, rewind, whole
@@ -24,11 +22,11 @@ def branched(page):
 
 
 @pytest.fixture
-def other(open_page, address, model, monkeypatch):
+def other(open_page, address, slow):
     """The page of somebody else, whose long run has the model."""
-    page, predict = open_page(address), model.predict
+    page = open_page(address)
     set_number(page, "Steps", 100)
-    monkeypatch.setattr(model, "predict", lambda *given: (time.sleep(0.2), predict(*given))[1])
+    slow(0.2)
     press_run(page)
     wait_for_painted(page, 2)
     yield page
@@ -53,10 +51,9 @@ def enter(page) -> None:
     page.wait_for_timeout(300)
 
 
-def test_enter_in_the_prompt_begins_no_run_while_a_branch_is_made(page, model, monkeypatch):
+def test_enter_in_the_prompt_begins_no_run_while_a_branch_is_made(page, slow):
     run_to_the_end(page, 20)
-    predict = model.predict
-    monkeypatch.setattr(model, "predict", lambda *given: (time.sleep(0.3), predict(*given))[1])
+    slow(0.3)
     shown = page.evaluate(f"{PLAYER}.dataset.run")
     rewind(page, 3)
     seen = asked(page)
@@ -68,7 +65,7 @@ def test_enter_in_the_prompt_begins_no_run_while_a_branch_is_made(page, model, m
     page.locator(f"{STAGE} .fork").click(force=True)
     page.locator(f"{STAGE} .node").first.click(force=True)
     assert len(seen) == 1
-    monkeypatch.undo()
+    slow(0)
     whole(page, 20, 2)
     assert page.locator(f"{STAGE} .fork").get_attribute("aria-disabled") == "false"
     assert page.evaluate(f"{PLAYER}.dataset.run") == shown

@@ -171,12 +171,14 @@ def test_the_endpoint_takes_anything(open_page, bench, data):
     assert page.locator(PLAYER.split("'")[1]).is_visible()
 
 
-def test_a_run_that_stops_is_decoded_only_where_a_person_goes(page, model):
+def test_a_run_that_stops_is_decoded_only_where_a_person_goes(page, model, slow):
+    slow(0.3)
     set_number(page, "Steps", 100)
     press_run(page)
     wait_for_painted(page, 4)
     page.get_by_role("button", name="Cancel").click()
     wait_for(page, "stopped")
+    slow(0)
     before = model.predictions
     page.wait_for_timeout(700)
     assert model.predictions == before

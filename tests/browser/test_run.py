@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import threading
-import time
 
 import pytest
 from actions import (
@@ -37,7 +36,7 @@ def test_run_paints_every_step_in_order_and_ends_in_a_decoded_picture(page):
 def test_run_answers_at_once(page):
     """Before any answer of the server, which is held back here: Cancel stands where Run was, and has the focus."""
     held: list = []
-    page.route("**/queue/join*", held.append)
+    page.route("**/queue/join*", lambda route: held.append(route))
     answered = page.evaluate(
         """() => { const run = document.querySelector('#reverse-run'), cancel = document.querySelector('#reverse-cancel');
                    const before = run.getBoundingClientRect();
@@ -64,9 +63,8 @@ def test_enter_in_the_prompt_runs(page):
     wait_for(page, "done")
 
 
-def test_cancel_stops_within_a_step_and_the_next_run_starts(page, model, monkeypatch):
-    predict = model.predict
-    monkeypatch.setattr(model, "predict", lambda *given: (time.sleep(0.05), predict(*given))[1])
+def test_cancel_stops_within_a_step_and_the_next_run_starts(page, model, slow):
+    slow(0.3)
     set_number(page, "Steps", 100)
     press_run(page)
     wait_for_painted(page, 4)
@@ -75,7 +73,7 @@ def test_cancel_stops_within_a_step_and_the_next_run_starts(page, model, monkeyp
     wait_for(page, "stopped")
     stopped, seen = model.predictions, painted(page)
     assert stopped - before < 20  # the whole run would be nearly a hundred more
-    monkeypatch.undo()
+    slow(0)
     assert re.fullmatch(r"Stopped after \d+ of 100 evaluations", page.locator(".status").text_content())
     run_to_the_end(page, 3)
     assert painted(page) == [0, 1, 2, 3]
@@ -83,12 +81,14 @@ def test_cancel_stops_within_a_step_and_the_next_run_starts(page, model, monkeyp
     assert seen == list(range(len(seen)))
 
 
-def test_closing_the_page_ends_its_run(open_page, address, model):
+def test_closing_the_page_ends_its_run(open_page, address, model, slow):
     page = open_page(address)
+    slow(0.1)
     set_number(page, "Steps", 100)
     press_run(page)
     wait_for_painted(page, 3)
     page.close()
+    slow(0)
     other = open_page(address)
     run_to_the_end(other, 2)  # one run at a time: this one starts when the other has let go
     before = model.predictions
