@@ -28,14 +28,16 @@ class Cell(NamedTuple):
 
     picture: Image.Image
     scale: float
-    name: str  # what the scale means
+    label: str  # what it is called: its scale, or of one that changes along the run where it goes
+    name: str  # what that means
     clipped: float  # share of the picture's values, 0 … 1
     saturation: float  # mean, 0 … 1
     weights: tuple[float, ...] | None = None  # w at each evaluation, where it changes along the run
 
 
 def sheet(request: Request, cells: Sequence[Cell], dial: str) -> bytes:
-    """A PNG of all cells, at most four beside each other, each with its scale, what that means, and its clipped share.
+    """A PNG of all cells, at most four beside each other, each with its scale, what that means, and its share of
+    values at 0 or 1.
 
     Args:
         request: what all have in common.
@@ -67,7 +69,7 @@ def sheet(request: Request, cells: Sequence[Cell], dial: str) -> bytes:
 
 def caption(cell: Cell) -> tuple[str, str, str]:
     """The lines below a picture."""
-    return f"w = {cell.scale:g}", cell.name, f"{100 * cell.clipped:.1f}% clipped, saturation {cell.saturation:.2f}"
+    return _plain(cell.label), _plain(cell.name), f"{100 * cell.clipped:.1f}% at 0 or 1, saturation {cell.saturation:.2f}"
 
 
 def settings(request: Request, cells: Sequence[Cell], dial: str) -> Mapping[str, Any]:
@@ -79,7 +81,7 @@ def settings(request: Request, cells: Sequence[Cell], dial: str) -> Mapping[str,
 
 def _plain(text: str) -> str:
     """Pillow's own font has no other characters."""
-    return "".join(c if c.isascii() and c.isprintable() else "?" for c in text)
+    return "".join(c if c.isascii() and c.isprintable() else "?" for c in text.replace("−", "-"))
 
 
 def _short(draw: ImageDraw.ImageDraw, text: str, font: Any, width: int) -> str:

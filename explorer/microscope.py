@@ -16,7 +16,7 @@ from explorer import diffusion, limits
 from explorer.records import Conditioning, Model, Preview, Request, RequestError, Step
 
 LAST = "The last state: nothing is predicted from it."
-ONE = "Guidance is exactly 1 here: the model was asked once, with the prompt, so there is no unconditional prediction."
+ONE = "Guidance is exactly 1: the model was asked once, with the prompt, so there is no unconditional prediction."
 BLIND = "This state has no signal (alpha is 0): its eps is the state itself, whatever the model says."
 
 
@@ -131,8 +131,8 @@ def seen(preview: Preview, latents: Tensor) -> Tensor:
 def clipped(picture: Tensor) -> float:
     """Share of a picture's values that lie at 0 or below, or at 1 or above, 0 … 1.
 
-    A decoded picture is clamped to 0 … 1: there these are the values that are exactly 0 or 1, and a true black or white
-    counts too. A preview (`seen`) is not clamped.
+    A decoded picture is clamped to 0 … 1, so what was cut off can't be told from a true black or white: both count, and
+    a plain black or white ground counts whole. A preview (`seen`) is not clamped, and is counted alike.
     """
     return float(((picture <= 0) | (picture >= 1)).float().mean())
 

@@ -1,6 +1,7 @@
 // A sweep as a grid: cells to choose from, w(t) over the timeline, curves of the chosen cell. Joined after compare.js and
 // guidance_microscope.js, whose variables it shares.
 
+let hovered = null, hovering = 0; // the cell under the pointer, and the wait for it
 let chosen = 3; // guided, with the scales that stand there at first
 const strip = make("div", "dial", '<output class="dial-now" aria-live="off"></output><svg aria-hidden="true" preserveAspectRatio="none" viewBox="0 0 1000 100"><g></g><line class="dial-cursor" x1="0" x2="0" y1="0" y2="100"/></svg><span class="dial-top"></span><span class="dial-bottom"></span>');
 find(".bar").prepend(strip);
@@ -11,10 +12,13 @@ const wide = matchMedia("(min-width: 901px)"), fit = () => root.toggleAttribute(
 wide.addEventListener("change", fit);
 fit();
 
+const HOVER = 80; // ms that the pointer must stay over a cell, or off it
+const NUMBERS = { angle: (value) => `${fixed(value, 1)}°`, clipped: (value) => `${fixed(100 * value, 1)}%` };
 const across = (count) => (count === 4 ? 2 : count <= 3 ? count : count <= 6 ? 3 : 4);
+const inspected = () => hovered ?? chosen; // whose microscope it is
 root.looked = () => [run ?? "", chosen]; // what the buttons below the stage are about
 
-// Three kinds of numbers: only the cosine's scale could stand at the edges, and it would be read as that of all.
+// Three kinds of numbers, each on its own scale: none stands at the edges, where it would be read as that of all.
 find(".distances").append(make("span", "own-scales", "each on its own scale, from 0"));
 
 // --- the cells ---
@@ -37,10 +41,33 @@ function decorate() {
   choose(Math.min(chosen, cells.length - 1));
 }
 
+// The microscope follows the pointer from cell to cell, and goes back to the chosen one when it leaves.
+function hover(k) {
+  clearTimeout(hovering);
+  if (k === hovered) return;
+  hovering = setTimeout(() => { hovered = k; refused = ""; ring(); magnify(inspected()); }, HOVER);
+}
+
+function leave() {
+  clearTimeout(hovering);
+  hovered = null;
+  ring();
+}
+
+const ring = () => [...find(".lanes").children].forEach((cell, k) => cell.classList.toggle("is-hovered", k === hovered));
+find(".lanes").addEventListener("pointerover", ({ target, pointerType }) => {
+  const k = [...find(".lanes").children].indexOf(target.closest(".lane"));
+  if (pointerType !== "touch") hover(k < 0 ? null : k); // a finger chooses
+});
+find(".lanes").addEventListener("pointerleave", () => hover(null));
+// Whoever goes on with the keys acts on the chosen cell, and sees that one.
+root.addEventListener("keydown", () => { if (hovered !== null) { leave(); magnify(chosen); } }, true);
+
 function choose(k) {
   const cells = [...find(".lanes").children], held = find(".lanes").contains(document.activeElement) && document.activeElement.matches(".choose");
   chosen = root.dataset.chosen = k;
   refused = "";
+  leave();
   cells.forEach((cell, l) => {
     const button = cell.querySelector(".choose");
     cell.classList.toggle("is-chosen", l === k);
@@ -64,7 +91,7 @@ find(".lanes").addEventListener("keydown", (event) => {
 });
 
 // The curves are the chosen cell's.
-const follow = (frame) => { frame.series = props.curves.map(({ label, colour, fact }) => ({ label, colour, value: frame.lanes[chosen]?.facts[fact] ?? null, own: fact !== "cosine" })); };
+const follow = (frame) => { frame.series = props.curves.map(({ label, colour, fact }) => ({ label, colour, value: frame.lanes[chosen]?.facts[fact] ?? null, own: true })); };
 
 // --- w(t), one line a cell, the chosen one strong ---
 
@@ -92,7 +119,14 @@ root.addEventListener("kept", ({ detail: frame }) => {
   follow(frame);
   if (frame.i === 0) dial();
 });
-root.addEventListener("drawn", () => { now(); magnify(chosen); });
+root.addEventListener("drawn", ({ detail }) => {
+  now();
+  magnify(inspected());
+  props.curves.forEach(({ fact }, s) => { // each in its own unit
+    const value = detail.series[s].value;
+    if (value !== null && fact in NUMBERS) lines[s].number.textContent = NUMBERS[fact](value);
+  });
+});
 new MutationObserver(decorate).observe(find(".lanes"), { childList: true }); // whoever builds the cells
-new MutationObserver(() => { if (shown < 0) magnify(chosen); }).observe(document.body, { attributes: true, attributeFilter: ["class"] });
+new MutationObserver(() => { if (shown < 0) magnify(inspected()); }).observe(document.body, { attributes: true, attributeFilter: ["class"] });
 decorate();

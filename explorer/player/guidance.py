@@ -6,6 +6,7 @@ the microscope's planes of the chosen cell are asked for when they are looked at
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -16,7 +17,7 @@ import gradio as gr
 from explorer.player import compare
 
 HERE = Path(__file__).parent
-SCRIPTS = (*compare.SCRIPTS, "guidance_microscope.js", "guidance.js")
+SCRIPTS = (*compare.SCRIPTS, "guidance_microscope.js", "guidance.js", "guidance_formed.js")
 CSS = HERE / "guidance.css"  # given to launch()
 NAME = "A sweep of guidance scales"
 HINT = "Press Run: every cell begins in one noise, and only the scale w differs. Choose a cell to look into it."
@@ -26,7 +27,7 @@ Asked = Callable[[Any], Mapping[str, Any]]
 
 def grid(
     elem_id: str, *, planes: Asked, empty: Sequence[Mapping[str, Any]], curves: Sequence[Mapping[str, Any]], send: str,
-    predicts: str,
+    predicts: str, takes: Mapping[str, Sequence[str]],
 ) -> gr.HTML:  # fmt: skip
     """The stage, not yet run.
 
@@ -38,6 +39,7 @@ def grid(
         curves: what is drawn along the run for the chosen cell, each {"label", "colour", "fact"}.
         send: elem_id of the button that sends the chosen cell to the tab named by data-target.
         predicts: the model's prediction type: a rescaled prediction's formula is that of the model's own output.
+        takes: by the name of w(t), the controls that only some shapes take; the others don't change what is run.
     """
 
     def planes_(wanted: Any = None) -> dict[str, Any]:
@@ -55,6 +57,7 @@ def grid(
         microscope=(HERE / "guidance_microscope.html").read_text("utf-8"),
         send=send,
         predicts=predicts,
+        takes={name: list(used) for name, used in takes.items()},
     )
 
 
@@ -68,6 +71,14 @@ def drawer(elem_id: str, value: Sequence[Sequence[float]]) -> gr.HTML:
         apply_default_css=False,
         padding=False,
     )
+
+
+def tell(stage: str, name: str, controls: Sequence[str]) -> str:
+    """The `js` of a listener that is given the form's values: tells the stage "formed" (changed) or "asked" (to run)."""
+    names = json.dumps(list(controls))
+    values = f"Object.fromEntries({names}.map((name, i) => [name, values[i]]))"
+    event = f"new CustomEvent('{name}', {{ detail: {values} }})"
+    return f"(...values) => {{ document.querySelector('#{stage} .compare')?.dispatchEvent({event}); }}"
 
 
 def send(stage: str) -> str:

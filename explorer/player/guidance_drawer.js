@@ -8,7 +8,7 @@ let said = []; // values told lately: they come back by way of the text field, a
 
 const round = (value) => Math.round(value * 100) / 100;
 const bound = (value, from, to) => Math.min(Math.max(value, from), to);
-const words = ([place, share]) => `${Math.round(100 * share)}% of the pull, ${Math.round(100 * place)}% into the run`;
+const words = ([place, share]) => `share ${share} of the way from w = 1 to the cell's w, ${Math.round(100 * place)}% into the run`;
 
 function tell() {
   clearTimeout(timer);

@@ -123,7 +123,7 @@ function paint() {
   enlarge.disabled = false;
   Object.assign(pane, { title: what, label: `w ${signed(frame.w)}`, at: `step ${frame.i}` });
   large.refresh();
-  if (frame.picture) say(`At w = ${signed(frame.w)}, ${meant(frame.w)[1]}: ${Math.round(100 * frame.clipped)}% of the picture's values lie at 0 or 1, the ends of what can be shown, and its mean saturation is ${fixed(frame.saturation, 2)}.`);
+  if (frame.picture) say(`At w = ${signed(frame.w)}, ${meant(frame.w)[1]}: ${Math.round(100 * frame.clipped)}% of the picture's values lie at 0 or 1, the ends of what can be shown (a plain black or white ground counts too), and its mean saturation is ${fixed(frame.saturation, 2)}.`);
   mark();
   root.painted.push([of, frame.i]);
   if (root.painted.length > 2048) root.painted.splice(0, 1024);
@@ -195,20 +195,12 @@ const renew = () => { if (shown && asked !== made() && root.checkVisibility()) m
 slider.addEventListener("input", move);
 // Opened and not yet turned, the dial stands where the chosen cell of the sweep above does.
 new ResizeObserver(() => {
-  const said = turn ? null : /^w = ([−-]?[\d.]+)/.exec(document.querySelector(`#${props.stage} .lane.is-chosen .name b`)?.textContent ?? "");
+  const said = turn ? null : /w = ([−-]?[\d.]+)/.exec(document.querySelector(`#${props.stage} .lane.is-chosen .name`)?.textContent ?? "");
   if (said) { slider.value = +said[1].replace("−", "-"); read(); }
   renew();
 }).observe(root);
-const sketch = () => {
-  if (shown) return;
-  const context = canvas.getContext("2d"), pixels = context.createImageData(canvas.width, canvas.height);
-  paintSketch(pixels, "x0", theme(root));
-  context.putImageData(pixels, 0, 0);
-};
-new MutationObserver(sketch).observe(document.body, { attributes: true, attributeFilter: ["class"] });
 find(".view .where").textContent = "nothing run yet";
 say("Drag the dial, press a marked value, or use the arrow keys: each value is run at once.");
 read();
 strip();
-sketch();
 watch("value", formed);

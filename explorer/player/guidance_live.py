@@ -60,17 +60,18 @@ def dial(
     )
 
 
-def grid(elem_id: str, name: str, hint: str, *, seeds: Sequence[int], scales: Sequence[float]) -> gr.HTML:
-    """Seeds down, scales across, empty. Its value is a record of `explorer.tabs.guidance_diversity`.
+def grid(elem_id: str, name: str, hint: str, *, seed: int, seeds: int, scales: str) -> gr.HTML:
+    """Seeds down, scales across, empty. Its value is a record of `explorer.tabs.guidance_diversity`, or the form's shape.
 
     Args:
         elem_id: its id in the page.
         name: what it is called for a screen reader.
         hint: what the first run will show, in one sentence.
-        seeds, scales: the rows and columns whose places are kept before the first run.
+        seed, seeds, scales: the rows (the first seed, and how many) and columns whose places are kept before the first run;
+            {"form": [seed, seeds, scales]} as its value changes them.
     """
     return gr.HTML(
-        None,
+        {"form": [seed, seeds, scales]},
         elem_id=elem_id,
         html_template=(HERE / "guidance_live_grid.html").read_text("utf-8"),
         js_on_load=_joined(GRID),
@@ -78,8 +79,6 @@ def grid(elem_id: str, name: str, hint: str, *, seeds: Sequence[int], scales: Se
         padding=False,
         name=name,
         hint=hint,
-        seeds=list(seeds),
-        scales=list(scales),
     )
 
 

@@ -1,7 +1,8 @@
 // Seeds down, scales across. Joined after colour.js, large.js and words.js; scope: element, props, watch.
 //
 // A record is {run, row, i, n, seeds, scales, shape, preview, cells}: one evaluation of one seed's runs, a plane or a picture
-// for each scale and, last, for the run without a prompt. {run, points, summary} ends a run. The page says "run", "cancel"
+// for each scale and, last, for the run without a prompt. {run, points, summary} ends a run; {form} has the first seed, how
+// many and the scales, of which the places are laid before the first run. The page says "run", "cancel"
 // and "end"; data-running is set on the nearest .trial, in which Cancel takes the button's place.
 
 const SETTLE = 60, SVG = "http://www.w3.org/2000/svg", LINES = [["spread", "none"], ["distance", "6 4"], ["size", "1.5 3.5"]];
@@ -17,7 +18,8 @@ const signed = (w) => String(w).replace("-", "−");
 function lay(seeds, scales) {
   const heads = [...scales.map((w) => `w = ${signed(w)}`), "no prompt"];
   root.style.setProperty("--columns", heads.length);
-  find("thead tr").replaceChildren(make("td", ""), ...heads.map((text, c) => Object.assign(make("th", c === scales.length ? "is-alone" : "", text), { scope: "col" })));
+  find("thead tr").replaceChildren(make("td", ""), ...heads.map((text, c) => Object.assign(make("th", c === scales.length ? "is-alone" : "", text),
+    { scope: "col", title: c === scales.length ? "What the model draws unasked: distances are measured from here" : "" })));
   cells = seeds.map((seed) => heads.map((head, c) => {
     const td = make("td", c === scales.length ? "is-alone" : ""), button = Object.assign(make("button", ""), { type: "button", disabled: true });
     const canvas = Object.assign(document.createElement("canvas"), { width: 32, height: 32 }), image = Object.assign(make("img", ""), { alt: "", hidden: true, draggable: false });
@@ -33,17 +35,13 @@ function lay(seeds, scales) {
     row.append(Object.assign(make("th", "", `seed ${seed}`), { scope: "row" }), ...cells[r].map((cell) => cell.td));
     return row;
   }));
-  sketch();
 }
 
-function sketch() {
-  const colours = theme(root);
-  for (const { canvas, button } of cells.flat()) {
-    if (!button.disabled) continue;
-    const context = canvas.getContext("2d"), image = context.createImageData(canvas.width, canvas.height);
-    paintSketch(image, "x0", colours);
-    context.putImageData(image, 0, 0);
-  }
+// Where nothing was run yet, the places are those that the form asks for, as far as that can be read.
+function reserve([first, count, text]) {
+  const scales = [...new Set(String(text).replaceAll("−", "-").split(/[\s,;]+/).filter(Boolean).map(Number))].sort((a, b) => a - b);
+  const fine = Number.isInteger(first) && first >= 0 && count >= 1 && scales.length >= 1 && scales.length <= 5 && scales.every(Number.isFinite);
+  if (fine) lay(Array.from({ length: count }, (_, k) => first + k), scales);
 }
 
 function paint(cell, given, shape, preview) {
@@ -98,6 +96,7 @@ function enter(next, said) {
 }
 
 function accept(record) {
+  if (record?.form && run === null) reserve(record.form);
   if (!record?.run || closed.has(record.run) || phase === "stopping") return;
   asking = record.run;
   if (record.cells) {
@@ -144,11 +143,8 @@ function running(on) {
   if (held) trial.querySelector(on ? ".trial-cancel" : ".trial-run")?.focus();
 }
 
-const repaint = () => sketch();
-new MutationObserver(repaint).observe(document.body, { attributes: true, attributeFilter: ["class"] });
 root.setAttribute("aria-label", props.name);
 find(".said").textContent = props.hint;
-lay(props.seeds, props.scales);
 draw();
 watch("value", () => accept(props.value));
 accept(props.value);

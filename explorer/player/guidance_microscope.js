@@ -15,11 +15,12 @@ const WITHOUT = { false: "without the prompt", true: "negative prompt" }; // wha
 // The letter of what each kind of model predicts: guidance is rescaled in that, and not in the noise.
 const OUTPUT = { epsilon: "<i>ε</i>", v_prediction: "<i>v</i>", sample: "<i>x</i>" };
 const SEEN = "of the guided x0 as the linear preview shows it, and at the end of the decoded picture";
+const ENDS = `share of the R, G and B values at 0 or below, or at 1 or above, ${SEEN}; a plain black or white ground counts too`;
 const FACTS = [ // label, the facts' name, how it is written, what is measured
   [`|${UNCOND}|`, "norm_uncond", fixed], [`|${COND}|`, "norm_cond", fixed], [`|${COND} − ${UNCOND}|`, "norm_difference", fixed],
   ['|<span class="q-eps"><i>ε</i></span>| guided', "norm_guided", fixed],
   ["cosine of the two", "cosine", (value) => fixed(value, 4), TWO], ["angle between them", "angle", (value) => `${fixed(value, 1)}°`, TWO],
-  ["clipped values", "clipped", (value) => `${fixed(100 * value, 1)}%`, SEEN], ["saturation", "saturation", (value) => fixed(value, 2), SEEN],
+  ["values at 0 or 1", "clipped", (value) => `${fixed(100 * value, 1)}%`, ENDS], ["saturation", "saturation", (value) => fixed(value, 2), SEEN],
 ];
 const KEPT = 256; // steps whose planes the browser keeps
 
@@ -63,7 +64,7 @@ function magnify(k) {
   lens.querySelector(".lens-name").textContent = lane.detail;
   for (const button of lens.querySelectorAll(".to")) {
     button.disabled = !frame;
-    button.hidden = ![...document.querySelectorAll("[role=tab]")].some((tab) => tab.textContent.trim() === button.textContent);
+    button.hidden = ![...document.querySelectorAll("[role=tab], .overflow-dropdown button")].some((tab) => tab.textContent.trim() === button.textContent);
   }
   lens.querySelector('[data-map="eps_uncond"] .title').textContent = WITHOUT[Boolean(frame?.negative)];
   lens.querySelector(".lens-formula").innerHTML = formula(lane.facts, props.predicts);
@@ -71,10 +72,10 @@ function magnify(k) {
     const [, name, write] = FACTS[f], value = lane.facts?.[name];
     node.textContent = value === undefined || value === null ? "–" : write(value);
   });
-  if (!frame) return void views.forEach((view) => sketchMap(view));
+  if (!frame) return void views.forEach(reserve);
   // The end predicts nothing: its maps are those of the last state that does.
   const of = frame.i === length - 1 ? before(frame.i) : frame.i, note = lane.facts.note;
-  say(of < 0 || of === frame.i ? note : `${note} The maps are of ${placed(frames[of], k)}.`);
+  say(of < 0 || of === frame.i ? note : `${note} The maps are of ${placed(frames[of], k)}. ${frames[of].lanes[k].facts.note}`.trim());
   look(k, Math.max(of, 0));
 }
 
@@ -85,7 +86,7 @@ const say = (text) => { lens.querySelector(".lens-note").textContent = refused |
 function formula(facts, predicts) {
   const eps = '<span class="q-eps"><i>ε</i></span>', sign = '<span class="sign">=</span>';
   if (facts && facts.guidance === null) return `${eps} ${sign} <span class="gloss">nothing: the run ends here</span>`;
-  if (facts && facts.norm_difference === null) return `${eps} ${sign} ${COND}<span class="gloss">at w = 1 one prediction is enough</span>`;
+  if (facts && facts.norm_difference === null) return `${eps} ${sign} ${COND}`; // the note says why
   const w = facts ? +facts.guidance.toFixed(3) : null, shown = w === null ? "<i>w</i>" : w < 0 ? `(−${-w})` : `${w}`;
   if (!facts?.rescale) return `${eps} ${sign} ${UNCOND} + <b class="w">${shown}</b><span class="dot">·</span>(${COND} − ${UNCOND})`;
   const [whole, uncond, cond] = [eps, UNCOND, COND].map((html) => html.replace(OUTPUT.epsilon, OUTPUT[predicts]));
@@ -112,10 +113,10 @@ async function fetchMaps(k, i) {
   for (const [at, planes] of Object.entries(answer?.steps ?? {}))
     held.set(`${mine} ${k} ${at}`, Object.fromEntries(Object.entries(planes).map(([name, base64]) => [name, halves(base64)])));
   while (held.size > KEPT && held.size > Object.keys(answer?.steps ?? {}).length) held.delete(held.keys().next().value);
-  if (run !== mine) return void magnify(chosen);
+  if (run !== mine) return void magnify(inspected());
   refused = answer?.error ?? "";
   if (refused) return say(refused); // not asked again until something else is looked at
-  magnify(chosen);
+  magnify(inspected());
 }
 
 function show(k, i, planes) {
@@ -125,9 +126,9 @@ function show(k, i, planes) {
     const plane = planes[view.name];
     view.absent ??= view.figure.querySelector(".absent");
     view.absent.hidden = Boolean(plane);
-    view.absent.textContent = plane ? "" : "not asked";
+    view.absent.textContent = plane ? "" : "–"; // why is said once, below
     view.button.disabled = !plane;
-    view.canvas.setAttribute("aria-label", `${view.name.replace("_", " ")} of ${frame.lanes[k].label} at ${placed(frame, k)}${plane ? "" : ": not asked"}`);
+    view.canvas.setAttribute("aria-label", `${view.name.replace("_", " ")} of ${frame.lanes[k].label} at ${placed(frame, k)}${plane ? "" : ": none"}`);
     Object.assign(view, { label: frame.lanes[k].label, at: placed(frame, k) });
     if (!plane) { blank(view, colours); continue; }
     Object.assign(view.canvas, { width, height });
@@ -153,10 +154,8 @@ function blank(view, colours) {
   context.fillRect(0, 0, view.canvas.width, view.canvas.height);
 }
 
-function sketchMap(view) {
-  const context = view.canvas.getContext("2d"), image = context.createImageData(view.canvas.width, view.canvas.height);
-  paintSketch(image, view.range ? "eps" : "x0", theme(root));
-  context.putImageData(image, 0, 0);
+// Before the first run: the style draws the place.
+function reserve(view) {
   view.canvas.setAttribute("aria-label", `${view.name.replace("_", " ")}: empty`);
   if (view.range) scale(view, view.name === "difference" ? 1 : 3);
 }

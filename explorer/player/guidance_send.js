@@ -1,7 +1,8 @@
 // Opens another tab and has it show a kept run: Reverse as the tree of its branches brings one back, Latents as its own button
-// for the last run does. A tab is built when it is first opened, so what is pressed there is waited for.
+// for the last run does. A tab is built when it is first opened, so what is pressed there is waited for;
+// on a narrow page some of the tabs are in a menu.
 async (run, target) => {
-  const part = (selector) => document.querySelector(selector), tab = (name) => [...document.querySelectorAll("[role=tab]")].find((one) => one.textContent.trim() === name);
+  const part = (selector) => document.querySelector(selector), tab = (name) => [...document.querySelectorAll("[role=tab], .overflow-dropdown button")].find((one) => one.textContent.trim() === name);
   const until = async (test) => {
     for (const late = performance.now() + 8000; !test() && performance.now() < late; ) await new Promise((done) => setTimeout(done, 30));
     return test();

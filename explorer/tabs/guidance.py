@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from secrets import token_hex
 from typing import Any
@@ -14,15 +14,16 @@ from explorer import frames, microscope
 from explorer.forks import counted
 from explorer.lessons import spread
 from explorer.player import guidance as player
-from explorer.records import Model, Step
+from explorer.records import Model, Request, Step
 from explorer.samplers import SAMPLERS
 from explorer.sessions import Sessions
-from explorer.sweep import named, requests
+from explorer.sweep import requests
 from explorer.tabs import guidance_folds, guidance_out
 from explorer.tabs.common import paced, session, told
+from explorer.tabs.form import taken
 from explorer.tabs.gpu import denoise_batch
-from explorer.tabs.guidance_form import SCALES, checked, form, parse, shaped
-from explorer.tabs.guidance_runs import Picture, Sweep, Sweeps, planes, reading
+from explorer.tabs.guidance_form import READERS, SCALES, TAKES, form, parse, shaped
+from explorer.tabs.guidance_runs import Picture, Sweep, Sweeps, planes, reading, titled
 from explorer.tabs.lanes import Lane, Record, asked, buttons, curve, record, wire
 from explorer.tabs.url import Linked
 
@@ -32,10 +33,11 @@ STAGE = "guidance-stage"
 NAME = "guidance"  # of the endpoint, and of the buttons' ids
 CURVES = (
     ("|cond − uncond|", "cond", "norm_difference"),
-    ("cosine of the two", "uncond", "cosine"),
-    ("clipped values", "x0", "clipped"),
+    ("angle of the two", "uncond", "angle"),  # their cosine is 1.00 nearly everywhere, and would lie flat
+    ("values at 0 or 1", "x0", "clipped"),
 )
 NARROW = "\u00a0"  # a space at which no line breaks
+GROUNDS = "a plain black or white ground counts too"
 LARGE = "This sweep is too large to be kept here: the microscope has its numbers but no maps."
 
 
@@ -51,18 +53,26 @@ def build(model: Model, sessions: Sessions) -> Linked:
         with gr.Column(elem_classes="runbar"):
             start, cancel = buttons("Run", NAME)
         with gr.Column(elem_classes="stage-column"):
-            empty = [{"label": _label(w), "detail": named(w), "w": w} for w in parse(SCALES)]
+            empty = [_empty(w) for w in parse(SCALES)]
             curves = [{"label": label, "colour": colour, "fact": fact} for label, colour, fact in CURVES]
             stage = player.grid(
                 STAGE, planes=planes(model, sweeps), empty=empty, curves=curves, send=guidance_out.SEND,
-                predicts=model.prediction_type,
+                predicts=model.prediction_type, takes=TAKES,
             )  # fmt: skip
             guidance_out.build(model, sessions, sweeps, stage)
-    guidance_folds.build(model, sessions, controls, STAGE)
-    wire(runner(model, sweeps), start, cancel, list(controls.values()), stage, NAME)
+    folded = guidance_folds.build(model, sessions, controls, STAGE)
+    values = list(controls.values())
+    gr.on([one.change for one in values], fn=None, js=player.tell(STAGE, "formed", list(controls)), inputs=values)  # type: ignore[attr-defined]
+    start.click(fn=None, js=player.tell(STAGE, "asked", list(controls)), inputs=values)
+    wire(runner(model, sweeps), start, cancel, values, stage, NAME)
     press = f"document.querySelector('.guidance-tab:not([data-running]) #{start.elem_id}')?.click()"
     controls["prompt"].submit(fn=None, js=f"() => {{ {press}; }}")  # type: ignore[attr-defined]
-    return Linked(controls, checked, str(start.elem_id))
+    return Linked({**controls, **folded}, checked, str(start.elem_id))
+
+
+def checked(given: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
+    """The values of an address that the form and the folds can take, and one sentence for each that they can't."""
+    return taken(given, {**READERS, **guidance_folds.READERS})
 
 
 def runner(model: Model, sweeps: Sweeps) -> Callable[..., Iterator[Record]]:
@@ -87,8 +97,8 @@ def runner(model: Model, sweeps: Sweeps) -> Callable[..., Iterator[Record]]:
         """Denoises one seed at several guidance scales together; yields one record per evaluation, with a lane per scale.
 
         A lane has its x0 as base64 of little-endian float16 and, in `facts`, w, the norms of both predictions and of their
-        difference, their cosine, the clipped share and the saturation. The last record has the decoded pictures. Batch x
-        steps x size is bounded.
+        difference, their cosine and angle, `clipped` (the share of values at 0 or 1 or past them) and the saturation. The
+        last record has the decoded pictures. Batch x steps x size is bounded.
 
         Parameters:
             prompt: what the picture should show
@@ -104,6 +114,8 @@ def runner(model: Model, sweeps: Sweeps) -> Callable[..., Iterator[Record]]:
             negative_prompt: takes the place of the empty prompt in the unconditional call
             guidance_rescale: phi of arXiv:2305.08891, 0 to 1
         """
+        here = session(request)
+        sweeps.open(here)
         values = parse(scales)
         common = asked(
             model, prompt=prompt, seed=seed, steps=steps, guidance=1.0, sampler=sampler, negative_prompt=negative_prompt,
@@ -112,18 +124,18 @@ def runner(model: Model, sweeps: Sweeps) -> Callable[..., Iterator[Record]]:
         wanted = requests(model, common, values, shaped(model, common, dial, low, high, rest, drawn))
         evaluations = SAMPLERS[common.sampler].evaluations(common.steps)
         run, sweep = token_hex(6), Sweep(wanted, values, dial, evaluations)
-        names, unit, kept = [named(w, common.negative_prompt) for w in values], counted(common), True
+        unit, kept = counted(common), True
         with closing(paced(denoise_batch(model, wanted))) as stream:
             for i, row in enumerate(stream):
                 if sweep.add(row) and kept:
-                    kept = sweeps.grown(run) if i else sweeps.put(session(request), run, sweep)
+                    kept = sweeps.grown(run) if i else sweeps.put(here, run, sweep)
                 pictures: list[Tensor] = []
                 if i == evaluations:
                     for k, step in enumerate(row, 1):  # one by one: twelve large ones may not fit
                         yield {"run": run, "doing": f"Decoding picture {k} of {len(row)}"}  # and Cancel is heard here
                         pictures.append(model.decode(step.latents))
                     sweep.pictures = [Picture.of(picture) for picture in pictures]
-                yield _record(model, run, sweep, i, names, unit, pictures)
+                yield _record(model, run, sweep, i, unit, pictures)
                 if not kept:
                     sweep.rows[:] = [[] for _ in sweep.rows]  # nobody looks at them again
         if not kept:
@@ -132,15 +144,13 @@ def runner(model: Model, sweeps: Sweeps) -> Callable[..., Iterator[Record]]:
     return guidance
 
 
-def _record(
-    model: Model, run: str, sweep: Sweep, i: int, names: Sequence[str], unit: str, pictures: Sequence[Tensor]
-) -> Record:
+def _record(model: Model, run: str, sweep: Sweep, i: int, unit: str, pictures: Sequence[Tensor]) -> Record:
     """All cells at one state: what a comparison takes, and the numbers of each cell."""
     row, n = sweep.rows[i], sweep.evaluations + 1
     facts = [_facts(model, sweep, k, i, pictures[k] if pictures else None) for k in range(len(row))]
     lanes = [
-        Lane(_label(w), step, ("x0",), name, picture=frames.data_uri(pictures[k]) if pictures else None)
-        for k, (w, step, name) in enumerate(zip(sweep.scales, row, names, strict=True))
+        Lane(label, step, ("x0",), detail, picture=frames.data_uri(pictures[k]) if pictures else None)
+        for k, ((label, detail), step) in enumerate(zip(sweep.titles(), row, strict=True))
     ]
     where = f"{unit} {i} of {sweep.evaluations}"
     series = [curve(label, colour, facts[0][fact]) for label, colour, fact in CURVES]
@@ -161,8 +171,10 @@ def _facts(model: Model, sweep: Sweep, cell: int, i: int, picture: Tensor | None
     return {name: _short(value) for name, value in numbers.items()} | {"note": read.note, "decoded": picture is not None}
 
 
-def _label(scale: float) -> str:
-    return f"w = {scale:g}".replace("-", "−")
+def _empty(scale: float) -> dict[str, Any]:
+    """A cell whose place is kept before the first run."""
+    label, detail = titled(scale, Request(guidance=scale))
+    return {"label": label, "detail": detail, "w": scale}
 
 
 def _short(value: float | int | None) -> float | int | None:
@@ -173,16 +185,16 @@ def _note(sweep: Sweep, i: int, where: str, facts: Sequence[dict[str, Any]]) -> 
     """What the grid shows at this state."""
     row: Sequence[Step] = sweep.rows[i]
     said = [
-        f"{100 * fact['clipped']:.0f}% at {_label(w).replace(' ', NARROW)}"
-        for w, fact in zip(sweep.scales, facts, strict=True)
+        f"{100 * fact['clipped']:.0f}% at {label.replace(' ', NARROW)}"
+        for (label, _), fact in zip(sweep.titles(), facts, strict=True)
     ]
     ends = " and ".join(dict.fromkeys((said[0], said[-1])))
     if i == sweep.evaluations:
-        return f"The end: the VAE decoded every cell. Values clipped at 0 or 1: {ends}."
+        return f"The end: the VAE decoded every cell. Values at 0 or 1, the ends of what can be shown: {ends}; {GROUNDS}."
     x0s = [step.x0 for step in row if step.x0 is not None]
     if len(row) == 1:
         return f"One cell at {where}; more scales stand beside each other."
     apart = f"{spread(x0s):.3f} apart (root mean square, mean over pairs)"
     if i == 0:
         return f"The start: one noise and the same predictions in every cell. Only w differs, and already x0 is {apart}."
-    return f"At {where} the cells' x0 are {apart}. Preview values clipped at 0 or 1: {ends}."
+    return f"At {where} the cells' x0 are {apart}. Preview values at 0 or 1 or past them: {ends}; {GROUNDS}."

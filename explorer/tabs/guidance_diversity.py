@@ -16,8 +16,9 @@ from explorer.player import guidance_live as player
 from explorer.records import Model, RequestError
 from explorer.samplers import SAMPLERS
 from explorer.tabs.common import RUNS, paced, told
+from explorer.tabs.form import numeral
 from explorer.tabs.gpu import denoise_batch
-from explorer.tabs.guidance_form import parse
+from explorer.tabs.guidance_form import Controls, parse
 from explorer.tabs.lanes import Record, asked, buttons
 
 TITLE = "Fidelity against diversity: seeds and scales"
@@ -29,32 +30,43 @@ STAGE = "diversity-grid"
 SEEDS = (2, 4)  # the form's seed and those after it
 SCALES = (3, 5)  # how many
 FIRST = "0, 1, 4, 10"
+HINT = (
+    "Down a column only the noise differs; along a row only the scale. The last column runs without a prompt: from it "
+    "distances are measured."
+)
 TAKES = ("prompt", "seed", "steps", "sampler", "negative_prompt", "guidance_rescale")
 LITTLE = 0.03  # a change of less than this share is called none
+SAME = 0.005  # a distance below this is written as 0.00
+READERS: Mapping[str, Callable[[str], Any]] = {  # of an address
+    "diversity_seeds": lambda text: limits.whole("diversity_seeds", numeral(text), SEEDS),
+    "diversity_scales": lambda text: ", ".join(f"{w:g}" for w in chosen(text)),
+}
 
 
-def build(model: Model, controls: Mapping[str, gr.components.Component]) -> None:
-    """Builds the fold.
+def build(model: Model, controls: Mapping[str, gr.components.Component]) -> Controls:
+    """Builds the fold; returns its own controls.
 
     Args:
         model: what predicts.
         controls: the form's, by name.
     """
-    with gr.Accordion(TITLE, open=False, elem_classes="fold"), gr.Row(elem_classes="trial"):
+    with gr.Accordion(TITLE, open=False, elem_classes="fold"), gr.Row(elem_classes="trial guidance-trial"):
         with gr.Column():
             gr.Markdown(LEAD, elem_classes="note")
             seeds = gr.Slider(*SEEDS, value=3, step=1, label="Seeds", info="The form's, and those after it.")
             scales = gr.Textbox(FIRST, label="At the scales w", info="3 to 5 numbers from -5 to 30.", lines=1)
             start, cancel = buttons("Run seeds and scales", "diversity")
         with gr.Column():
-            hint = "Down a column only the noise differs; along a row only the scale."
-            stage = player.grid(STAGE, TITLE, hint, seeds=range(1, 4), scales=parse(FIRST))
+            stage = player.grid(STAGE, TITLE, HINT, seed=getattr(controls["seed"], "value", 0), seeds=3, scales=FIRST)
+    shape = [controls["seed"], seeds, scales]  # until a run is there, the places follow the form
+    gr.on([one.change for one in shape], fn=None, js="(...values) => ({ form: values })", inputs=shape, outputs=stage)  # type: ignore[attr-defined]
     start.click(fn=None, js=player.tell(STAGE, "run"))
     inputs = [*(controls[name] for name in TAKES), seeds, scales]
     running = start.click(runner(model), inputs, stage, api_name="diversity", **RUNS)
     for over in (running.then, running.failure):  # gradio's then() is silent after an error
         over(fn=None, js=player.tell(STAGE, "end"))
     cancel.click(fn=None, js=player.tell(STAGE, "cancel"), cancels=running)
+    return {"diversity_seeds": seeds, "diversity_scales": scales}
 
 
 def runner(model: Model) -> Callable[..., Iterator[Record]]:
@@ -123,14 +135,16 @@ def chosen(scales: Any) -> list[float]:
 
 def sentence(points: Sequence[Point]) -> str:
     """What the curve says, from its lowest scale to its highest."""
-    low, high = points[0], points[-1]
+    low, high, floor = points[0], points[-1], _floor(points)
     spread, far = _change(low.spread, high.spread), _change(low.distance, high.distance)
     numbers = (
         f"From w = {_scale(low)} to w = {_scale(high)} the spread between seeds {_went(spread)} from {low.spread:.2f} to "
         f"{high.spread:.2f}, and the distance from the runs without a prompt {_went(far)} from {low.distance:.2f} to "
         f"{high.distance:.2f}"
     )
-    if far > 0 > spread:
+    if far > 0 > spread and floor.scale <= 1:
+        meaning = "it is the prompt itself that leaves the seed less to decide, and not the pull past it"
+    elif far > 0 > spread:
         meaning = "a higher scale follows the prompt further and leaves the seed less to decide"
     elif far > 0 and spread > 0:
         meaning = "a higher scale pushes every seed further, and here not toward one place, so diversity did not fall"
@@ -140,12 +154,29 @@ def sentence(points: Sequence[Point]) -> str:
         meaning = "here a higher scale does not lead further from what the model draws unasked"
     widest, narrowest = (find(points, key=lambda point: point.spread) for find in (max, min))
     peak = "" if widest in (low, high) else f" Seeds differ most at w = {_scale(widest)} ({widest.spread:.2f})."
-    if narrowest not in (low, high) and _change(narrowest.spread, high.spread) > 0:
+    if spread < 0 and floor is not high:
+        later = max(point.spread for point in points if point.scale > floor.scale)
+        after = "grows again" if _change(floor.spread, later) > 0 else "hardly changes"
+        peak += f" All of the fall lies between w = {_scale(low)} and w = {_scale(floor)}; past that the spread {after}."
+    elif narrowest not in (low, high) and _change(narrowest.spread, high.spread) > 0:
         peak += f" Seeds differ least at w = {_scale(narrowest)} ({narrowest.spread:.2f}), and more again past it."
     grown = ""
     if _change(low.size, high.size) > 0:
         grown = f" The latents themselves grow from {low.size:.2f} to {high.size:.2f}, and distances with them."
-    return f"{numbers}: {meaning}.{peak}{grown}"
+    return f"{numbers}: {meaning}.{peak}{grown}{_unasked(points)}"
+
+
+def _floor(points: Sequence[Point]) -> Point:
+    """The first from which the spread does not fall any more, to its end."""
+    lowest = min(point.spread for point in points)
+    return next(point for point in points if _change(lowest, point.spread) == 0)
+
+
+def _unasked(points: Sequence[Point]) -> str:
+    """Why two columns show the same, where they do."""
+    if not any(point.scale == 0 and point.distance < SAME for point in points):
+        return ""
+    return " At w = 0 the prompt plays no part: that column is the run without a prompt, and its distance is 0."
 
 
 def _scale(point: Point) -> str:

@@ -1,4 +1,4 @@
-"""The Guidance tab's form: one prompt, one seed, several scales, and w(t); and the check of an address."""
+"""The Guidance tab's form: one prompt, one seed, several scales, and w(t); and how it reads an address."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from explorer.samplers import SAMPLERS
 from explorer.schedule import schedule
 from explorer.sweep import check_scales
 from explorer.tabs.common import prompts
-from explorer.tabs.form import DEFAULTS, PROMPTS, QUICK, cut_note, numeral, taken
+from explorer.tabs.form import DEFAULTS, PROMPTS, QUICK, cut_note, numeral
 
 SCALES = "0, 1, 3, 5, 8, 12"
 PRESETS: Mapping[str, str] = {
@@ -28,6 +28,8 @@ LENGTH = 200  # characters of the scales
 STEPS = (1, 100)  # what the slider spans; the API takes all that explorer.limits allows
 EVALUATIONS = 12
 DIAL = "constant"
+# Which settings each shape of w(t) takes, by their names in the form.
+TAKES = {name: tuple("drawn" if one == "knots" else one for one in row.takes) for name, row in DIALS.items()}
 DRAWN = "0:0 0.25:1 0.75:1 1:0"  # place:share
 # The knots as text follow the editor, and the editor the text.
 TO_TEXT = "(drawn) => drawn.knots.map((knot) => knot.join(':')).join(' ')"
@@ -89,11 +91,6 @@ def form(model: Model) -> Controls:
     }  # fmt: skip
 
 
-def checked(given: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
-    """The values of an address that the form can take, and one sentence for each that it can't."""
-    return taken(given, READERS)
-
-
 def parse(text: Any) -> list[float]:
     """1 … 12 scales from their text, such as "0, 1, 7.5"; a list of numbers is taken too.
 
@@ -114,7 +111,7 @@ def parse(text: Any) -> list[float]:
 
 
 def knots(text: Any) -> tuple[tuple[float, float], ...]:
-    """The knots of a drawn w(t): places and shares, both 0 … 1; a share of 0 is no pull (w = 1), 1 the cell's own scale.
+    """The knots of a drawn w(t): places and shares, both 0 … 1; a share of 0 is w = 1, a share of 1 the cell's own scale.
 
     Raises:
         RequestError: names the knot that is wrong.
@@ -149,7 +146,7 @@ def _about(name: Any) -> str:
         return ""
     said = f"{row.formula}. {row.summary} {row.source}"
     if row.name == "drawn":
-        said = "w(t) = 1 + share · (w − 1): a share of 0 is no pull, 1 the cell's own w."
+        said = "w(t) = 1 + share · (w − 1): at share 1 the cell's own w, at share 0 w = 1, the prompt without extra pull."
     return f'<p data-dial="{row.name.split()[0]}">{escape(said)}</p>'
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from secrets import token_hex
+from typing import Any
 
 import gradio as gr
 
@@ -21,8 +22,9 @@ from explorer.player.guidance_live import DIRECTIONS
 from explorer.records import Model, RequestError, Step
 from explorer.samplers import SAMPLERS
 from explorer.tabs.common import paced, told
-from explorer.tabs.form import cut_note
+from explorer.tabs.form import cut_note, numeral
 from explorer.tabs.gpu import Remote, denoise_batch
+from explorer.tabs.guidance_form import Controls
 from explorer.tabs.lanes import Lane, Record, asked, buttons, curve, place, record, wire
 
 TITLE = "Negative prompt: two directions"
@@ -35,19 +37,23 @@ NEGATIVE = "tears"
 SCALE = 4.0
 TAKES = ("prompt", "seed", "steps", "sampler", "guidance_rescale")
 LANES = (("Without it", "x0"), ("With it", "x0"), ("Toward the prompt", "toward"), ("Away from it", "away"))
-CURVES = (("toward the prompt", "cond"), ("away from the negative", "z"), ("degrees between", "uncond"))
+CURVES = (("toward the prompt", "cond"), ("away from the negative", "z"), ("angle between them", "uncond"))
+READERS: Mapping[str, Callable[[str], Any]] = {  # of an address
+    "away_from": lambda text: limits.text("away_from", text),
+    "away_scale": lambda text: limits.number("away_scale", numeral(text), limits.GUIDANCE),
+}
 ALIKE = 60.0  # degrees: below, two directions mostly agree
 AGAINST = 120.0  # above, they mostly oppose each other
 
 
-def build(model: Model, controls: Mapping[str, gr.components.Component]) -> None:
-    """Builds the fold.
+def build(model: Model, controls: Mapping[str, gr.components.Component]) -> Controls:
+    """Builds the fold; returns its own controls.
 
     Args:
         model: what predicts.
         controls: the form's, by name.
     """
-    with gr.Accordion(TITLE, open=False, elem_classes="fold"), gr.Row(elem_classes="trial"):
+    with gr.Accordion(TITLE, open=False, elem_classes="fold"), gr.Row(elem_classes="trial guidance-trial"):
         with gr.Column():
             gr.Markdown(LEAD, elem_classes="note")
             negative = gr.Textbox(NEGATIVE, label="Away from", info="The negative prompt of the second run.", lines=1)
@@ -63,6 +69,7 @@ def build(model: Model, controls: Mapping[str, gr.components.Component]) -> None
         own.change(fn=None, js="(text, mine) => text || mine", inputs=[own, negative], outputs=negative)  # type: ignore[attr-defined]
     inputs = [*(controls[name] for name in TAKES), negative, scale]
     wire(runner(model), start, cancel, inputs, stage, "negative_prompt")
+    return {"away_from": negative, "away_scale": scale}
 
 
 def runner(model: Model) -> Callable[..., Iterator[Record]]:

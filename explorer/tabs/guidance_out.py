@@ -15,7 +15,6 @@ from explorer.pictures import to_image
 from explorer.player import guidance as player
 from explorer.records import Model, RequestError
 from explorer.sessions import Sessions
-from explorer.sweep import named
 from explorer.tabs.common import session, told
 from explorer.tabs.guidance_runs import GONE, Sweep, Sweeps
 
@@ -70,12 +69,10 @@ def contact_sheet(sweep: Sweep) -> bytes:
     """
     if not sweep.pictures:
         raise RequestError(STOPPED)
-    negative = sweep.requests[0].negative_prompt
     cells = []
-    for scale, one, request in zip(sweep.scales, sweep.pictures, sweep.requests, strict=True):
+    for scale, titles, one, request in zip(sweep.scales, sweep.titles(), sweep.pictures, sweep.requests, strict=True):
         weights = request.guidance if isinstance(request.guidance, tuple) else None
-        name = named(scale, negative)
-        cells.append(Cell(to_image(one.pixels / 255), scale, name, one.clipped, one.saturation, weights))
+        cells.append(Cell(to_image(one.pixels / 255), scale, *titles, one.clipped, one.saturation, weights))
     return sheet(sweep.requests[0], cells, sweep.dial)
 
 

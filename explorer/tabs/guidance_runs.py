@@ -6,11 +6,10 @@
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from threading import BoundedSemaphore, Lock
+from threading import BoundedSemaphore
 from typing import Any, NamedTuple
 
 import torch
@@ -21,6 +20,8 @@ from explorer.frames import encode
 from explorer.microscope import Readings, readings
 from explorer.records import DiffuscopeError, Model, Request, RequestError, Step
 from explorer.sessions import MIB, nbytes
+from explorer.sweep import named
+from explorer.tabs.keep import Keep
 
 SESSION_BYTES = 96 * MIB
 TOTAL_BYTES = 384 * MIB
@@ -73,22 +74,42 @@ class Sweep:
         pictures = 3 * int(request.width or 0) * int(request.height or 0) * len(self.requests)
         return self.widest * (self.evaluations + 1) + pictures
 
+    def titles(self) -> list[tuple[str, str]]:
+        """What each cell is called, and a few words about it."""
+        return [titled(scale, request) for scale, request in zip(self.scales, self.requests, strict=True)]
 
-class Sweeps:
-    """Sweeps by run, the least recently used going first; safe to use from several threads."""
+
+def titled(scale: float, request: Request) -> tuple[str, str]:
+    """What a cell is called, and what its scale means.
+
+    Where w changes along the run no single number is true of it: then the name has the w that is furthest from 1, and
+    the words say for which scale it was made, and between which values it runs.
+    """
+    w = request.guidance
+    if not isinstance(w, tuple) or min(w) == max(w):
+        held = w[0] if isinstance(w, tuple) else w
+        return written(f"w = {held:.4g}"), written(named(held, request.negative_prompt))
+    low, high = min(w), max(w)
+    furthest = f"peak {high:.3g}" if high - 1 >= 1 - low else f"low {low:.3g}"
+    return written(f"w(t), {furthest}"), written(f"for w = {scale:.4g}: {low:.3g} to {high:.3g}")
+
+
+def written(text: str) -> str:
+    """With the minus sign that is as wide as a plus."""
+    return text.replace("-", "−")
+
+
+class Sweeps(Keep[Sweep]):
+    """Sweeps by run."""
 
     def __init__(self, session_bytes: int = SESSION_BYTES, total_bytes: int = TOTAL_BYTES) -> None:
-        self._limits = session_bytes, total_bytes
-        self._kept: OrderedDict[str, tuple[str, Sweep]] = OrderedDict()
-        self._lock = Lock()
+        super().__init__(Sweep.nbytes, session_bytes, total_bytes)
 
     def put(self, session: str, run: str, sweep: Sweep) -> bool:
         """Keeps a sweep whose first state is there; False where it alone is larger than a session may hold."""
         if sweep.nbytes() > min(self._limits):
             return False
-        with self._lock:
-            self._kept[run] = session, sweep
-            self._evict(session)
+        self.keep(session, run, sweep)
         return True
 
     def grown(self, run: str) -> bool:
@@ -104,24 +125,6 @@ class Sweeps:
             self._evict(session)
         return True
 
-    def _evict(self, session: str) -> None:
-        """Drops the oldest sweeps of the session, then of all, but never the newest."""
-        for owner, limit in ((session, self._limits[0]), (None, self._limits[1])):
-            runs = [name for name, (whose, _) in self._kept.items() if owner in (None, whose)]
-            held = sum(self._kept[name][1].nbytes() for name in runs)
-            for name in runs[:-1]:
-                if held <= limit:
-                    break
-                held -= self._kept.pop(name)[1].nbytes()
-
-    def get(self, run: Any) -> Sweep | None:
-        """None where it was never kept or is gone."""
-        with self._lock:
-            if not isinstance(run, str) or run not in self._kept:
-                return None
-            self._kept.move_to_end(run)
-            return self._kept[run][1]
-
     def cell(self, run: Any, cell: Any) -> tuple[Sweep, int]:
         """A sweep and a cell of it.
 
@@ -131,12 +134,6 @@ class Sweeps:
         if (sweep := self.get(run)) is None:
             raise RequestError(GONE)
         return sweep, limits.whole("cell", cell, (0, len(sweep.requests) - 1))
-
-    def drop(self, session: str) -> None:
-        """Forgets all sweeps of a session."""
-        with self._lock:
-            for run in [run for run, (owner, _) in self._kept.items() if owner == session]:
-                del self._kept[run]
 
 
 def planes(model: Model, sweeps: Sweeps) -> Callable[[Any], Answer]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import gradio as gr
 import pytest
 from actions import requests_during
@@ -66,7 +68,7 @@ def shared(chromium, counting):
         page.goto(url)
         for fold in FOLDS:
             page.get_by_role("button", name=fold).click()
-        page.wait_for_selector(".seeds-scales td canvas")
+        page.wait_for_selector(".seeds-scales td button")
         page.locator(".controls textarea").first.fill("pizza")
         set_steps(page, 4)
         yield page
@@ -78,6 +80,11 @@ def set_steps(page, steps: int) -> None:
     field = page.locator('.controls input[type="number"][aria-label$=" for Steps"]')
     field.fill(str(steps))
     field.press("Tab")
+
+
+def fill(page, label: str, text: str) -> None:
+    page.get_by_label(label).fill(text)
+    page.get_by_label(label).press("Tab")
 
 
 def settled(page) -> None:
@@ -194,13 +201,23 @@ def test_both_directions_of_a_negative_prompt_are_painted(shared):
     )
     assert len(colours) == 4
     assert all(count > 5 for count in colours)
-    degrees = float(shared.locator("#negative-player .distances dd").nth(2).text_content())
+    angle = shared.locator("#negative-player .distances dd").nth(2).text_content()
+    assert re.fullmatch(r"\d+\.\d°", angle)
+    degrees = float(angle[:-1])
     assert f"{degrees:.0f}° lie between them" in shared.locator("#negative-player .said").text_content()
 
 
 def test_the_grid_fills_and_its_curve_is_drawn(shared, tiny_model):
+    rows = shared.locator(".seeds-scales tbody th")
+    fill(shared, "At the scales w", "0, 2, 4, 10")  # the places are the form's before anything ran
+    shared.wait_for_function(f"{GRID}.querySelectorAll('thead th')[1].textContent === 'w = 2'")
+    fill(shared, "At the scales w", "0, 1, 4, 10")
+    shared.wait_for_function(f"{GRID}.querySelectorAll('thead th')[1].textContent === 'w = 1'")
+    assert rows.all_text_contents() == ["seed 3", "seed 4", "seed 5"]
+    assert shared.locator(".seeds-scales td canvas:visible").count() == 0
     shared.locator("#diversity-run").click()
     shared.wait_for_function(f"{GRID}.dataset.phase === 'done'")
+    assert "that column is the run without a prompt" in shared.locator(".seeds-scales .said").text_content()
     assert shared.locator(".seeds-scales td img:visible").count() == 3 * 5
     assert shared.locator(".seeds-scales tbody th").all_text_contents() == ["seed 3", "seed 4", "seed 5"]
     assert shared.locator(".seeds-scales polyline").count() == 3

@@ -174,9 +174,12 @@ def test_a_rescaled_prediction_has_the_formula_that_made_it(swept):
     more.click()
     phi = page.locator('.guidance-tab input[type="number"][aria-label$=" for Guidance rescale"]')
     negative = page.locator(".guidance-tab").get_by_role("textbox", name="Negative prompt")
-    phi.fill("0.7")
     negative.fill("red")
     negative.press("Tab")
+    page.wait_for_function("location.search.includes('negative_prompt=red')")  # what was just opened is there for good
+    phi.fill("0.7")
+    phi.press("Tab")
+    page.wait_for_function("location.search.includes('guidance_rescale=0.7')")
     press(page)
     choose(page, 4)
     go_to(page, 2)
@@ -205,6 +208,10 @@ def test_a_cell_at_one_asks_once_and_the_end_keeps_the_last_maps(swept):
     go_to(page, 2)
     assert set(maps(page, 1, 2)) == {"eps_cond", "x0_cond", "x0"}
     assert page.locator(".microscope .absent:visible").count() == 3
+    told = page.locator(".microscope").inner_text()
+    assert told.count("exactly 1") == 1  # why there is none is said once
+    assert "not asked" not in told
+    go_to(page, STEPS)  # and of the end too, whose maps are those of the step before
     assert "exactly 1" in page.locator(".lens-note").text_content()
     choose(page, 5)
     go_to(page, STEPS)
@@ -272,7 +279,10 @@ def test_w_of_t_is_drawn_by_hand(swept, tiny_model):
     fill(page, "Its knots as text", text)
     assert [knot.get_attribute("aria-valuenow") for knot in knots.all()][2:] == ["0.25"]
     assert knots.first.evaluate("knot => knot.style.left") == "0%"
+    line = page.locator(f"{STAGE} .formed")
+    assert line.text_content() == "The form has changed; press Run to see it."
     press(page)
+    assert line.text_content() == ""
     request = limits.check(Request(prompt="pizza", seed=3, steps=STEPS), tiny_model)
     shares = values("drawn", 1.0, schedule(request, tiny_model.scheduler_config), knots=text)
     choose(page, 5)
@@ -285,8 +295,93 @@ def test_w_of_t_is_drawn_by_hand(swept, tiny_model):
             guided = seen["x0_uncond"] + w * (seen["x0_cond"] - seen["x0_uncond"])
             np.testing.assert_allclose(seen["x0"], guided, atol=1e-3 * (1 + w) * np.abs(seen["x0_cond"]).max())  # float16
     assert page.locator(".dial polyline").count() == 6
+    tops = {
+        scale: [1 + share * (scale - 1) for share in shares] for scale in SCALES
+    }  # no single number is true of such a cell
+    assert labels(page) == [called(tops[scale]) for scale in SCALES]
+    detail = page.locator(f"{STAGE} .lane .name span").nth(5).text_content()
+    assert detail == f"for w = 12: {min(tops[12]):.3g} to {max(tops[12]):.3g}"
     dial(page, "constant")
     press(page)
+
+
+def called(weights: list[float]) -> str:
+    low, high = min(weights), max(weights)
+    if low == high:
+        return f"w = {low:g}"
+    return f"w(t), peak {high:.3g}" if high - 1 >= 1 - low else f"w(t), low {low:.3g}".replace("-", "−")
+
+
+def test_the_microscope_follows_the_pointer_and_returns(swept):
+    page = swept
+    choose(page, 4)
+    go_to(page, 3)
+    cells = page.locator(f"{STAGE} .lane .choose")
+    cells.nth(1).hover()
+    assert set(maps(page, 1, 3)) == {"eps_cond", "x0_cond", "x0"}
+    assert page.locator(".lens-cell").text_content() == "w = 1"
+    assert page.evaluate(f"{ROOT}.dataset.chosen") == "4"
+    page.mouse.move(5, 5)
+    maps(page, 4, 3)
+    assert page.locator(".lens-cell").text_content() == "w = 8"
+    assert page.locator(f"{STAGE} .is-hovered").count() == 0
+
+    def wander():
+        for k in (1, 4, 1):
+            box = cells.nth(k).bounding_box()
+            page.mouse.move(box["x"] + 20, box["y"] + 60)
+            page.mouse.move(box["x"] + 120, box["y"] + 120, steps=10)
+            maps(page, k, 3)
+        page.keyboard.press("Tab")  # whoever goes on with the keys sees the cell that they act on
+        maps(page, 4, 3)
+
+    assert requests_during(page, wander) == []
+    shown = page.evaluate(f"""async () => {{
+        const seen = new Set(), cells = [...document.querySelectorAll('{STAGE} .lane .choose')];
+        const name = () => seen.add(document.querySelector('.lens-cell').textContent);
+        for (const k of [0, 1, 2, 5]) {{ // on the way, shorter than it takes to look
+          cells[k].dispatchEvent(new PointerEvent('pointerover', {{ bubbles: true, pointerType: 'mouse' }}));
+          await new Promise((done) => setTimeout(done, 20)); name(); }}
+        document.querySelector('{STAGE} .lanes').dispatchEvent(new PointerEvent('pointerleave'));
+        for (let n = 0; n < 8; n++) {{ await new Promise((done) => setTimeout(done, 20)); name(); }}
+        return [...seen]; }}""")
+    assert shown == ["w = 8"]
+
+
+def test_a_form_that_differs_from_the_cells_says_so_until_it_does_not(swept):
+    page, line = swept, swept.locator(f"{STAGE} .formed")
+    place = f"[...{ROOT}.children, document.querySelector('#guidance-sheet')].map((one) => one.getBoundingClientRect().top)"
+    before = page.evaluate(place)
+    assert line.text_content() == ""
+
+    def differ():
+        fill(page, "Guidance scales w", "0, 4")
+        page.wait_for_function("line => line.textContent === 'The form has changed; press Run to see it.'",
+                               arg=line.element_handle())  # fmt: skip
+        fill(page, "Guidance scales w", " ".join(map(str, SCALES)))  # the same ones, written otherwise
+        page.wait_for_function("line => line.textContent === ''", arg=line.element_handle())
+
+    assert [one for one in requests_during(page, differ) if "queue" in one] == []
+    prompt = page.locator(".guidance-tab .controls textarea").first
+    prompt.fill("red star")
+    page.wait_for_function("line => line.textContent !== ''", arg=line.element_handle())
+    assert page.evaluate(place) == before
+    prompt.fill("pizza")
+    page.wait_for_function("line => line.textContent === ''", arg=line.element_handle())
+
+
+def test_small_targets_are_large_enough_and_the_curve_is_not_flat(swept):
+    page = swept
+    choose(page, 5)
+    go_to(page, 2)
+    maps(page, 5, 2)
+    for button in page.locator(f"{STAGE} .enlarge:visible").all():
+        box = button.bounding_box()
+        assert min(box["width"], box["height"]) >= 28
+    assert re.fullmatch(r"\d+\.\d°", page.locator(f"{STAGE} .distances dd").nth(1).text_content())
+    points = page.locator(f"{STAGE} .distances polyline").nth(1).get_attribute("points").split()
+    heights = [float(point.split(",")[1]) for point in points]
+    assert max(heights) - min(heights) > 10  # of 92
 
 
 def test_a_bad_value_is_told_and_cancel_keeps_what_there_is(swept, model):
@@ -339,24 +434,36 @@ def test_the_chosen_cell_is_opened_in_latents(swept):
     assert page.get_by_role("tab", name="Latents", exact=True).get_attribute("aria-selected") == "true"
 
 
-def test_a_phone_has_two_columns_then_the_timeline_then_run(open_page, address):
-    page = open_page(address, 390, 844)
-    page.get_by_role("tab", name="Guidance", exact=True).click()
+def test_a_phone_has_the_cells_then_the_timeline_then_run(chromium, address):
+    page = chromium.new_page(viewport={"width": 390, "height": 844})
+    page.goto(f"{address}?tab=guidance")
     page.wait_for_selector(f"{STAGE} .choose")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    lanes = [page.locator(f"{STAGE} .lane").nth(k).bounding_box() for k in range(3)]
-    assert lanes[0]["y"] == lanes[1]["y"] < lanes[2]["y"]
-    rail = page.locator(f"{STAGE} .scrub").bounding_box()
-    assert rail["y"] + rail["height"] <= 844  # in sight without scrolling
+    lanes = [page.locator(f"{STAGE} .lane").nth(k).bounding_box() for k in range(4)]
+    assert lanes[0]["y"] == lanes[1]["y"] == lanes[2]["y"] < lanes[3]["y"]
+    for part in (".guidance-tab .scrub", "#guidance-run"):
+        box = page.locator(part).bounding_box()
+        assert box["y"] + box["height"] <= 844, part  # in sight without scrolling
+    assert page.get_by_text("one noise is pulled toward the prompt").is_visible()
+    page.get_by_role("button", name="Open in Latents").wait_for()  # where the row of tabs is too short for its tab as well
+    line = page.locator(f"{STAGE} .dial svg").bounding_box()
+    for label in (".dial-top", ".dial-bottom"):  # beside the lines, and not over the page's edge
+        box = page.locator(f"{STAGE} {label}").bounding_box()
+        assert line["x"] + line["width"] <= box["x"] < box["x"] + box["width"] <= 378, label
+        assert line["y"] - 8 <= box["y"] <= line["y"] + line["height"], label
+    assert page.locator(f"{STAGE} canvas:visible").count() == 0  # no picture before there is one
     page.evaluate("scrollTo(0, document.body.scrollHeight)")
     order = [page.locator(one).bounding_box()["y"] for one in
              (f"{STAGE} .lanes", f"{STAGE} .bar", "#guidance-run", ".guidance-tab .controls", ".microscope")]  # fmt: skip
     assert order == sorted(order)
+    page.close()
 
 
 def test_an_address_opens_the_editor_with_its_drawing(kept, address):
     page = kept  # the last test: nothing is left of its sweep
-    page.goto(f"{address}?tab=guidance&dial=drawn&drawn=0:0.1+0.5:1+1:0.2&scales=2,x&steps=7")
+    page.goto(
+        f"{address}?tab=guidance&dial=drawn&drawn=0:0.1+0.5:1+1:0.2&scales=2,x&steps=7&away_from=hat&diversity_scales=0,2,5"
+    )
     page.get_by_text("Not used from the address: Scale 2 is 'x'").wait_for()
     values = (
         "[...document.querySelectorAll('.guidance-drawer .knot')].map((knot) => knot.getAttribute('aria-valuenow')).join()"
@@ -365,3 +472,10 @@ def test_an_address_opens_the_editor_with_its_drawing(kept, address):
     page.wait_for_function(f"{values} === '0.1,1,0.2'")
     assert page.get_by_label("Guidance scales w").first.input_value() == ", ".join(map(str, SCALES))
     assert page.locator(".dial-interval").is_hidden()
+    for fold in ("Negative prompt: two directions", "Fidelity against diversity"):
+        page.get_by_role("button", name=fold).click()
+    page.wait_for_function(
+        "[...document.querySelectorAll('.seeds-scales thead th')].some((one) => one.textContent === 'w = 5')"
+    )
+    assert page.get_by_role("textbox", name="Away from").input_value() == "hat"
+    assert page.get_by_label("At the scales w").input_value() == "0, 2, 5"

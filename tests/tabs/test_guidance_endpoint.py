@@ -19,7 +19,7 @@ from serving import serve
 
 import app
 from explorer import Request, microscope, run
-from explorer.guidance_sheet import Cell, sheet
+from explorer.guidance_sheet import Cell, caption, sheet
 from explorer.records import RequestError
 from explorer.sessions import MIB, nbytes
 from explorer.tabs import guidance_runs
@@ -197,6 +197,18 @@ def test_a_sweep_that_grows_makes_room_and_leaves_a_closed_page_closed(swept):
     sweeps.drop("ann")
     assert sweeps.grown("b")  # nothing to make room for
     assert sweeps.get("b") is None
+    assert sweeps.put("ann", "c", sweep)  # small enough, and too late
+    assert sweeps.get("c") is None
+    sweeps.open("ann")  # the page goes on under its name
+    assert sweeps.put("ann", "c", sweep)
+    assert sweeps.get("c") is sweep
+
+
+def test_a_page_that_came_back_has_its_sweep_kept(tiny_model):
+    sweeps = Sweeps()
+    sweeps.drop("ann")
+    got = list(runner(tiny_model, sweeps)(**FORM, request=ANN))
+    assert sweeps.get(got[0]["run"]) is not None
 
 
 def test_a_sweep_that_is_too_large_still_runs_and_says_so(tiny_model):
@@ -219,7 +231,7 @@ def test_the_contact_sheet_has_every_cell(swept):
         left, up = 12 + k % 3 * 204, 48 + k // 3 * 258
         large = np.asarray(picture.resize((192, 192), Image.Resampling.LANCZOS))
         np.testing.assert_array_equal(pixels[up : up + 192, left : left + 192], large)
-    cells = [Cell(wanted[0], w, "x" * 20, 1.0, 0.5) for w in range(12)]
+    cells = [Cell(wanted[0], w, f"w = {w}", "x" * 20, 1.0, 0.5) for w in range(12)]
     with Image.open(io.BytesIO(sheet(sweep.requests[0], cells, "constant"))) as image:
         assert image.width == 12 + 4 * 204
 
@@ -229,6 +241,17 @@ def test_a_sheet_says_how_w_changed(tiny_model):
     got = list(runner(tiny_model, sweeps)(**FORM, dial="linear falling", rest=2.0, request=ANN))
     with Image.open(io.BytesIO(contact_sheet(sweeps.get(got[0]["run"])))) as image:
         assert json.loads(image.text["diffuscope"])["weights"] == [lane["weights"] for lane in got[0]["lanes"]]
+    names = [(lane["label"], lane["detail"]) for lane in got[0]["lanes"]]  # from each scale down or up to 2
+    assert names == [
+        ("w(t), peak 2", "for w = 0: 0 to 2"), ("w(t), peak 2", "for w = 1: 1 to 2"),
+        ("w(t), peak 3.5", "for w = 3.5: 2 to 3.5"), ("w(t), low −2", "for w = −2: −2 to 2"),
+    ]  # fmt: skip
+    assert caption(Cell(Image.new("RGB", (1, 1)), -2, *names[3], 0.25, 0.5))[:2] == ("w(t), low -2", "for w = -2: -2 to 2")
+
+
+def test_a_shape_that_never_leaves_a_value_is_called_by_it(tiny_model):
+    got = next(runner(tiny_model, Sweeps())(**FORM, dial="interval", low=900, high=1000, request=ANN))
+    assert {(lane["label"], lane["detail"]) for lane in got["lanes"]} == {("w = 1", "conditional only")}
 
 
 def test_a_stopped_sweep_has_no_sheet(tiny_model):

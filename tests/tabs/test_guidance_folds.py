@@ -146,8 +146,22 @@ def test_the_sentence_reads_the_curve(ends, said):
     assert "w = −1 to w = 10 the spread between seeds" in guidance_diversity.sentence(points)
     assert "themselves grow from 1.00 to 1.60" in guidance_diversity.sentence(points)
     again = "Seeds differ least at w = 1 (0.50), and more again past it."
-    assert (again in guidance_diversity.sentence(points)) == (low > 0.5 and high > 0.5)
+    assert (again in guidance_diversity.sentence(points)) == (low == high == 0.8)
     assert "differ most at w = 1 (3.00)" in guidance_diversity.sentence([points[0], Point(1.0, 3.0, 1.0, 1.0), points[2]])
+
+
+def test_a_fall_that_ends_at_the_prompt_is_not_called_the_pulls():
+    points = [Point(0.0, 1.2, 0.0, 1.0), Point(1.0, 0.5, 1.0, 1.0), Point(4.0, 0.5, 1.2, 1.0), Point(10.0, 0.505, 1.4, 1.0)]
+    said = guidance_diversity.sentence(points)
+    assert "it is the prompt itself that leaves the seed less to decide, and not the pull past it" in said
+    assert "All of the fall lies between w = 0 and w = 1; past that the spread hardly changes." in said
+    assert "At w = 0 the prompt plays no part: that column is the run without a prompt" in said
+    again = guidance_diversity.sentence([*points[:3], Point(10.0, 0.7, 1.4, 1.0)])
+    assert "between w = 0 and w = 1; past that the spread grows again." in again
+    later = guidance_diversity.sentence([*points[:2], Point(4.0, 0.4, 1.2, 1.0), Point(10.0, 0.3, 1.4, 1.0)])
+    assert "All of the fall" not in later
+    assert "a higher scale follows the prompt further" in later
+    assert "that column" not in guidance_diversity.sentence([Point(0.0, 1.2, 0.2, 1.0), *points[1:]])  # a negative prompt's
 
 
 @pytest.mark.parametrize(

@@ -9,16 +9,21 @@ from explorer import Request, dial, limits
 from explorer.dial import DIALS
 from explorer.records import RequestError
 from explorer.schedule import schedule
+from explorer.sessions import Sessions
 from explorer.sweep import check_scales
-from explorer.tabs.guidance_form import DRAWN, PRESETS, READERS, SCALES, checked, form, knots, parse, shaped
+from explorer.tabs import guidance_folds
+from explorer.tabs.guidance import checked
+from explorer.tabs.guidance_form import DRAWN, PRESETS, READERS, SCALES, TAKES, form, knots, parse, shaped
 
 REST = {"low": 0.28, "high": 5.42, "rest": 1.0, "drawn": DRAWN}
 
 
 @pytest.fixture(scope="module")
 def controls(tiny_model):
+    """Those of the form, and those of the folds."""
     with gr.Blocks():
-        return form(tiny_model)
+        own = form(tiny_model)
+        return own | guidance_folds.build(tiny_model, Sessions(), own, "no-stage")
 
 
 @pytest.fixture
@@ -27,7 +32,9 @@ def request_(tiny_model):
 
 
 def test_an_address_can_hold_every_control_and_the_defaults_pass(controls):
-    assert list(READERS) == list(controls)
+    assert [*READERS, *guidance_folds.READERS] == list(controls)
+    assert not set(READERS) & set(guidance_folds.READERS)
+    assert {name for taken in TAKES.values() for name in taken} < set(READERS)
     values, notes = checked({name: str(control.value) for name, control in controls.items()})
     assert notes == []
     assert values == {name: control.value for name, control in controls.items()}
@@ -65,6 +72,10 @@ def test_scales_are_read_as_people_write_them():
         ("sampler", "", "sampler is ''; it must be one of DDPM"),
         ("guidance_rescale", "2", "guidance_rescale is 2; it must be from 0 to 1."),
         ("negative_prompt", "a" * 5001, "negative_prompt has 5001 characters"),
+        ("away_from", "a" * 5001, "away_from has 5001 characters"),
+        ("away_scale", "31", "away_scale is 31; it must be from -5 to 30."),
+        ("diversity_seeds", "5", "diversity_seeds is 5; it must be from 2 to 4."),
+        ("diversity_scales", "1, 2", "scales has 2 different values; 3 to 5 are needed here."),
     ],
 )
 def test_what_an_address_has_wrong_is_one_sentence(name, text, message):
