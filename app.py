@@ -98,12 +98,12 @@ def create_app(model: Model) -> gr.Blocks:
 
 def launch_options() -> dict[str, Any]:
     """What every launch of the page needs: its look, and nothing open that the page does not use."""
-    from explorer.player import CSS, compare, forward, guidance, guidance_live, latents, latents_folds
-    from explorer.tabs import forward_form
+    from explorer.player import CSS, compare, forward, guidance, guidance_live, latents, latents_folds, walk
+    from explorer.tabs import forward_form, walk_export
     from explorer.tabs.theme import theme
     from explorer.tabs.traces import LARGEST
 
-    parts = (compare, forward, forward_form, latents, latents_folds, guidance, guidance_live)
+    parts = (compare, forward, forward_form, latents, latents_folds, guidance, guidance_live, walk, walk_export)
     return {
         "theme": theme(),
         "css_paths": [ASSETS / "theme.css", CSS, *(part.CSS for part in parts)],

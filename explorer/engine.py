@@ -18,9 +18,9 @@ from torch import Tensor
 from explorer import diffusion, limits
 from explorer.collecting import collect
 from explorer.outbox import Outbox, Parcel
-from explorer.records import Conditioning, Model, Request, Step, Trajectory
+from explorer.records import Conditioning, Model, Origin, Request, Step, Trajectory
 from explorer.schedule import Schedule, schedule
-from explorer.starts import Start, begin
+from explorer.starts import Start, begin, check_origins, check_together
 from explorer.transitions import Forms, Now
 
 __all__ = ["denoise", "denoise_batch", "run"]
@@ -53,17 +53,27 @@ def denoise(model: Model, request: Request, start: Start | None = None) -> Itera
     return (steps[0] for steps in _loop(model, [lane]))
 
 
-def denoise_batch(model: Model, requests: Sequence[Request]) -> Iterator[list[Step]]:
+def denoise_batch(
+    model: Model, requests: Sequence[Request], origins: Sequence[Origin | None] | None = None
+) -> Iterator[list[Step]]:
     """Runs several requests together and yields one list of Steps per evaluation, in the order of the requests.
 
     All need the same size and the same number of evaluations; prompts, seeds, guidance, samplers and timesteps may
     differ. Equal inputs of the model (the first evaluation of a guidance sweep, say) share one row of its call. With
     one request it is `denoise`, exactly; with more, kernels for other batch sizes round differently.
 
+    Args:
+        model: what predicts.
+        requests: what to run.
+        origins: one per request, for rows that begin or are told what no Request can say; None is as requested.
+
     Raises:
         RequestError: at the call, for a value outside its limit or requests that don't fit together.
     """
-    lanes = [_lane(model, request, None) for request in limits.check_batch(requests, model)]
+    checked = limits.check_batch(requests, model)
+    placed = check_origins(origins, checked, model)
+    lanes = [_lane(model, request, None, origin) for request, origin in zip(checked, placed, strict=True)]
+    check_together([(lane.k, lane.schedule.evaluations) for lane in lanes])
     return _loop(model, lanes)
 
 
@@ -84,6 +94,7 @@ class _Lane:
     timesteps: list[Tensor]  # (1,) each, on the model's device
     state: Any  # equal for lanes whose latents are equal by construction, known without looking at them
     k: int  # the first evaluation
+    conditioning: Conditioning | None  # in place of the prompt's
 
     def decision(self, index: int) -> Request:
         """The request reduced to what decides this evaluation."""
@@ -92,28 +103,34 @@ class _Lane:
         return replace(self.request, guidance=self.guidance[index])
 
 
-def _lane(model: Model, request: Request, start: Start | None) -> _Lane:
+def _lane(model: Model, request: Request, start: Start | None, origin: Origin | None = None) -> _Lane:
     plan = schedule(request, model.scheduler_config)
     shape = limits.latent_shape(request, model)
     generator = torch.Generator("cpu").manual_seed(request.seed)
     noise = torch.randn(shape, generator=generator)  # always the first draw, whatever the start
     state: Any = object()
+    origin = origin or Origin()
+    noise = noise if origin.noise is None else origin.noise
+    if origin.start is not None:
+        start = (origin.start[0], noise, origin.start[1])
     if start is None:
         latents, k = noise * plan.scheduler.init_noise_sigma, 0
-        state = (request.seed, float(plan.scheduler.init_noise_sigma))
+        if origin.noise is None:
+            state = (request.seed, float(plan.scheduler.init_noise_sigma))
     else:
         latents, k = begin(plan, model, request, start, shape, generator)
     guidance = request.guidance if isinstance(request.guidance, tuple) else (request.guidance,) * plan.evaluations
     stack = torch.stack(plan.timesteps).to(model.device)  # one upload per run, not one per step
     return _Lane(
-        request, plan, plan.in_order(guidance), generator, latents.to(model.device), list(stack.split(1)), state, k
-    )
+        request, plan, plan.in_order(guidance), generator, latents.to(model.device), list(stack.split(1)), state, k,
+        origin.conditioning,
+    )  # fmt: skip
 
 
 @torch.inference_mode()
 def _loop(model: Model, lanes: list[_Lane]) -> Iterator[list[Step]]:
     """The loop over evaluations: gather the rows, predict once, let each lane take its step."""
-    prompts = [(_uncond(model, lane), model.encode_prompt(lane.request.prompt)) for lane in lanes]
+    prompts = [(_uncond(model, lane), lane.conditioning or model.encode_prompt(lane.request.prompt)) for lane in lanes]
     outbox, memo = Outbox(model.device), _Memo()
     waiting: deque[Parcel] = deque()
     states: dict[Any, int] = {}
@@ -121,7 +138,7 @@ def _loop(model: Model, lanes: list[_Lane]) -> Iterator[list[Step]]:
         outputs = _predict(model, lanes, prompts, index, memo)
         waiting.append(outbox.send([_take(lane, index, *pair) for lane, pair in zip(lanes, outputs, strict=True)]))
         for lane in lanes:  # same state, same decisions: same state again
-            lane.state = states.setdefault((lane.state, lane.decision(index)), len(states))
+            lane.state = states.setdefault((lane.state, lane.decision(index), lane.conditioning), len(states))
         if len(waiting) > outbox.late:
             yield waiting.popleft().steps()
     waiting.append(outbox.send([_final(lane) for lane in lanes]))

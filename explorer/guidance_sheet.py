@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
+from explorer.captions import plain, short
 from explorer.records import Request
 
 CELL = 256  # pixels a side of one picture, at most
@@ -53,8 +54,8 @@ def sheet(request: Request, cells: Sequence[Cell], dial: str) -> bytes:
     page = Image.new("RGB", (GAP + columns * (cell + GAP), top + rows * (size[1] + 3 * LINE + GAP)), PAPER)
     draw, font, small = ImageDraw.Draw(page), ImageFont.load_default(14), ImageFont.load_default(12)
     made = f"seed {request.seed}, {request.steps} steps, {request.sampler}, w(t) {dial}"
-    words = f"{_plain(request.prompt) or 'no prompt'}: {made}"
-    draw.text((GAP, GAP), _short(draw, words, font, page.width - 2 * GAP), INK, font)
+    words = f"{plain(request.prompt) or 'no prompt'}: {made}"
+    draw.text((GAP, GAP), short(words, page.width - 2 * GAP, font), INK, font)
     for k, one in enumerate(cells):
         left, up = GAP + k % columns * (cell + GAP), top + k // columns * (size[1] + 3 * LINE + GAP)
         page.paste(one.picture.convert("RGB").resize(size, Image.Resampling.LANCZOS), (left, up))
@@ -69,7 +70,7 @@ def sheet(request: Request, cells: Sequence[Cell], dial: str) -> bytes:
 
 def caption(cell: Cell) -> tuple[str, str, str]:
     """The lines below a picture."""
-    return _plain(cell.label), _plain(cell.name), f"{100 * cell.clipped:.1f}% at 0 or 1, saturation {cell.saturation:.2f}"
+    return plain(cell.label), plain(cell.name), f"{100 * cell.clipped:.1f}% at 0 or 1, saturation {cell.saturation:.2f}"
 
 
 def settings(request: Request, cells: Sequence[Cell], dial: str) -> Mapping[str, Any]:
@@ -77,17 +78,3 @@ def settings(request: Request, cells: Sequence[Cell], dial: str) -> Mapping[str,
     made = {name: value for name, value in asdict(request).items() if name != "guidance"}
     changing = {"weights": [cell.weights for cell in cells]} if any(cell.weights for cell in cells) else {}
     return made | {"scales": [cell.scale for cell in cells], "dial": dial} | changing
-
-
-def _plain(text: str) -> str:
-    """Pillow's own font has no other characters."""
-    return "".join(c if c.isascii() and c.isprintable() else "?" for c in text.replace("−", "-"))
-
-
-def _short(draw: ImageDraw.ImageDraw, text: str, font: Any, width: int) -> str:
-    """The text, cut where the sheet ends."""
-    if draw.textlength(text, font) <= width:
-        return text
-    while text and draw.textlength(text + "...", font) > width:
-        text = text[:-1]
-    return text + "..."

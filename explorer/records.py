@@ -143,6 +143,15 @@ class Conditioning:
         return Conditioning({name: torch.lerp(t, other.tensors[name], weight) for name, t in self.tensors.items()})
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Origin:
+    """Where one row of a batch begins, and what it is told, where a Request has no words for it; None: as requested."""
+
+    noise: Tensor | None = None  # (1, C, H, W), float32: in place of the seed's first draw
+    conditioning: Conditioning | None = None  # in place of the prompt's
+    start: tuple[Tensor, int] | None = None  # (latents (1, C, H, W), k): noised with that noise at evaluation k
+
+
 @dataclass(frozen=True)
 class Preview:
     """A linear map from a latent to an RGB picture at the latent's own resolution: rgb = matrix · latent + offset.

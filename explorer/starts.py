@@ -1,6 +1,7 @@
-"""Where a run begins when not in noise: at a picture's latents, or at a Step of an earlier run (a branch).
+"""Where a run begins when not in its seed's noise: at a picture's latents, at a Step of an earlier run (a branch), or,
+in a batch, at an Origin's noise.
 
-Two rules, each for one thing that a sampler remembers:
+For a branch two rules, each for one thing that a sampler remembers:
 
 The scheduler. On the grid that the origin ran on, a fresh one that remembers is shown all that the origin's had been
 shown, in order: the origin's own past, then its Steps before the branch. On another grid, with other weights, or where
@@ -16,7 +17,8 @@ moves neither scheduler nor generator: it is in the recorded latents.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import hypot, isclose
 from typing import Any
 
@@ -24,7 +26,7 @@ import torch
 from torch import Tensor
 
 from explorer import limits
-from explorer.records import Model, Past, Request, RequestError, Step, Trajectory
+from explorer.records import Conditioning, Model, Origin, Past, Request, RequestError, Step, Trajectory
 from explorer.schedule import Schedule, plain_config, schedule
 
 Start = tuple[Tensor, Tensor, int] | tuple[Trajectory, int]
@@ -104,6 +106,72 @@ def branch(plan: Schedule, model: Model, request: Request, start: Any) -> Branch
         for x, output in shown
     )
     return Branch(state, True, k, past, drawn)
+
+
+def check_origins(origins: Any, requests: Sequence[Request], model: Model) -> list[Origin | None]:
+    """One Origin or None for each of these checked requests, with tensors that fit this model; all None for None.
+
+    Raises:
+        RequestError: says which one is wrong.
+    """
+    if origins is None:
+        return [None] * len(requests)
+    if not isinstance(origins, list | tuple) or len(origins) != len(requests):
+        given = f"a list of {len(origins)}" if isinstance(origins, list | tuple) else limits.show(origins)
+        raise RequestError(f"origins is {given}; a list of {len(requests)} is needed, one per request.")
+    return [
+        None if origin is None else _checked(f"origins[{i}]", origin, request, model)
+        for i, (origin, request) in enumerate(zip(origins, requests, strict=True))
+    ]
+
+
+def check_together(spans: Sequence[tuple[int, int]]) -> None:
+    """Refuses a batch of which one row begins at another evaluation k than the first, or makes another number of them.
+
+    Raises:
+        RequestError: says which one.
+    """
+    for i, (k, evaluations) in enumerate(spans):
+        if (k, evaluations) != spans[0]:
+            raise RequestError(
+                f"origins[{i}] begins at evaluation {k} of {evaluations}, but the first at {spans[0][0]} of {spans[0][1]}; "
+                "a batch needs one beginning."
+            )
+
+
+def _checked(field: str, origin: Any, request: Request, model: Model) -> Origin:
+    if not isinstance(origin, Origin):
+        raise RequestError(f"{field} is {limits.show(origin)}; an Origin or None is needed.")
+    if origin.noise is not None:
+        noise = limits.check_latents(f"{field} noise", origin.noise, limits.latent_shape(request, model))
+        origin = replace(origin, noise=noise)
+    if origin.conditioning is not None:
+        _check_conditioning(f"{field} conditioning", origin.conditioning, model.encode_prompt(request.prompt))
+    if origin.start is not None and not (isinstance(origin.start, tuple) and len(origin.start) == 2):
+        raise RequestError(f"{field} start is {limits.show(origin.start)}; (latents, k) is needed.")
+    return origin
+
+
+def _check_conditioning(field: str, told: Any, own: Conditioning) -> None:
+    """Refuses what the model can't be told: it takes the tensors of its own prompts, in their dtype, where they are."""
+    if not isinstance(told, Conditioning):
+        raise RequestError(f"{field} is {limits.show(told)}; a Conditioning is needed.")
+    if (has := _form(told.tensors)) != (takes := _form(own.tensors)):
+        raise RequestError(f"{field} has {has}; this model's prompts have {takes}.")
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in told.tensors.values()):
+        raise RequestError(f"{field} has values that are not finite; all must be.")
+
+
+def _form(tensors: Any) -> str:
+    """Names, shapes, dtypes and devices of a conditioning's tensors, in words."""
+    named = tensors.items() if isinstance(tensors, Mapping) else ()
+    forms = [
+        f"{name} {tuple(one.shape)} {one.dtype} on {one.device}"
+        if isinstance(one, Tensor)
+        else f"{name} {limits.show(one)}"
+        for name, one in named
+    ]
+    return ", ".join(sorted(forms)) or "no tensors"
 
 
 def forgotten(origin: Trajectory) -> bool:

@@ -8,8 +8,9 @@ import json
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageFont
 
+from explorer.captions import short
 from explorer.forward import Noising, Source
 from explorer.forward_schedule import KNOTS, schedule
 from explorer.noising import snr_db
@@ -118,3 +119,12 @@ def test_words_are_what_the_font_has(tiny_model):
     state = a_state(tiny_model)
     assert title(state) == "wite ? ?page?: linear schedule, T = 10, seed 3"
     assert captions(state, 10, [1.0]) == ["SNR -43.9 dB"]
+
+
+def test_a_caption_of_any_length_is_cut_at_once_and_written_plainly():
+    font = ImageFont.load_default(14)
+    words = short("a cat “−5” × 🐈 " * 400, 300, font)
+    assert words.startswith('a cat "-5" x ? a cat')
+    assert words.endswith("...")
+    assert font.getlength(words) <= 300 < font.getlength(words[:-3] + "a cat...")
+    assert short("a cat", 300, font) == "a cat"

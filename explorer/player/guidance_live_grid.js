@@ -40,7 +40,7 @@ function lay(seeds, scales) {
 // Where nothing was run yet, the places are those that the form asks for, as far as that can be read.
 function reserve([first, count, text]) {
   const scales = [...new Set(String(text).replaceAll("−", "-").split(/[\s,;]+/).filter(Boolean).map(Number))].sort((a, b) => a - b);
-  const fine = Number.isInteger(first) && first >= 0 && count >= 1 && scales.length >= 1 && scales.length <= 5 && scales.every(Number.isFinite);
+  const fine = Number.isInteger(first) && first >= 0 && [2, 3, 4].includes(count) && scales.length >= 1 && scales.length <= 5 && scales.every(Number.isFinite);
   if (fine) lay(Array.from({ length: count }, (_, k) => first + k), scales);
 }
 

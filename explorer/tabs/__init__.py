@@ -10,7 +10,7 @@ import gradio as gr
 
 from explorer.records import Model
 from explorer.sessions import Sessions
-from explorer.tabs import about, forward, guidance, latents, present, reverse, url
+from explorer.tabs import about, forward, guidance, latents, present, reverse, url, walk
 from explorer.tabs.common import session
 from explorer.tabs.gpu import on_gpu
 
@@ -27,6 +27,7 @@ TABS = (
     Tab(forward.TITLE, forward.build),
     Tab(latents.TITLE, latents.build),
     Tab(guidance.TITLE, guidance.build),
+    Tab(walk.TITLE, walk.build),
 )
 
 

@@ -21,11 +21,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from explorer import engine, limits, microscope
+from explorer import engine, limits, microscope, walk_film, walk_readings
 from explorer.engine import Start
 from explorer.latents import decodings as decoded
 from explorer.records import Conditioning, DiffuscopeError, Model, Request, Step
 from explorer.samplers import SAMPLERS
+from explorer.walk import Walk, check_pictures, check_places
+from explorer.walk import check as check_walk
+from explorer.walk_film import Batch, Pictures
 
 WORK: Mapping[str, Callable[..., Iterator[Any]]] = {
     "denoise": engine.denoise,
@@ -36,6 +39,8 @@ WORK: Mapping[str, Callable[..., Iterator[Any]]] = {
     "posterior": lambda model, picture: iter([model.posterior(picture)]),
     "decode_tiny": lambda model, latents: iter([model.decode_tiny(latents)]),
     "decodings": lambda model, latents: iter([decoded(latents, model)]),
+    "film": walk_film.turn,  # a few frames each time: a whole film is longer than one turn at the device may be
+    "tracks": lambda model, *asked: iter([walk_readings.tracks(model, *asked)]),
     "negatives": lambda model, *asked: iter([microscope.negatives(model, *asked)]),
 }
 LEAST = 10  # seconds of the device to ask for
@@ -80,6 +85,22 @@ def denoise_batch(model: Model, requests: Sequence[Request]) -> Iterator[list[St
     return model.remote("denoise_batch", limits.check_batch(requests, cast(Model, model)))
 
 
+def film(
+    model: Model, walk: Walk, places: Sequence[float], pictures: Pictures | None = None, batch: int = 4
+) -> Iterator[Batch]:
+    """`walk_film.film`, wherever the model computes: there, one turn at the device for each few frames."""
+    return walk_film.film(model, walk, places, pictures, batch, _turn if isinstance(model, Remote) else walk_film.turn)
+
+
+def tracks(model: Model, walk: Walk, places: Sequence[float], pictures: Pictures | None = None) -> walk_readings.Tracks:
+    """`walk_readings.tracks`, wherever the model computes: where its text encoder is."""
+    if not isinstance(model, Remote):
+        return walk_readings.tracks(model, walk, places, pictures)
+    walk = check_walk(walk, cast(Model, model))
+    (made,) = model.remote("tracks", walk, check_places(places), check_pictures(walk, cast(Model, model), pictures))
+    return made
+
+
 def predict(model: Model, latents: Tensor, t: Tensor, prompt: str) -> Tensor:
     """The model's output for latents (B, C, h, w) at timesteps t (B,), with one prompt; on the CPU wherever it computes."""
     if not isinstance(model, Remote):
@@ -105,6 +126,10 @@ def duration(requests: Sequence[Request]) -> int:
     return min(LEAST + math.ceil(EVALUATION * work), MOST)
 
 
+def _turn(model: Any, walk: Walk, places: Sequence[float], pictures: Pictures | None) -> Iterator[list[Step]]:
+    return model.remote("film", walk, places, pictures, seconds=duration([walk.request] * len(places)))
+
+
 def _predict(model: Model, latents: Tensor, t: Tensor, prompt: str) -> Tensor:
     with torch.inference_mode():
         conditioning = Conditioning.batch([model.encode_prompt(prompt)] * len(latents))
@@ -121,10 +146,10 @@ class Remote:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
 
-    def remote(self, name: str, *arguments: Any) -> Iterator[Any]:
-        """What a row of WORK makes, as it is made."""
+    def remote(self, name: str, *arguments: Any, seconds: int | None = None) -> Iterator[Any]:
+        """What a row of WORK makes, as it is made; the seconds of the device follow from the requests, or are given."""
         requests = [one for given in arguments for one in (given if isinstance(given, Sequence) else [given])]
-        seconds = duration([one for one in requests if isinstance(one, Request)])
+        seconds = seconds or duration([one for one in requests if isinstance(one, Request)])
         answers = self._work(pack((name, arguments)), seconds)
         with closing(answers):  # early, and the worker stops at its next step
             for answer in answers:

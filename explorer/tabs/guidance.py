@@ -72,7 +72,10 @@ def build(model: Model, sessions: Sessions) -> Linked:
 
 def checked(given: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
     """The values of an address that the form and the folds can take, and one sentence for each that they can't."""
-    return taken(given, {**READERS, **guidance_folds.READERS})
+    values, notes = taken(given, {**READERS, **guidance_folds.READERS})
+    if values.get("negative_prompt") and "away_from" not in given:  # as when it is typed in the form
+        values["away_from"] = values["negative_prompt"]
+    return values, notes
 
 
 def runner(model: Model, sweeps: Sweeps) -> Callable[..., Iterator[Record]]:
@@ -96,9 +99,9 @@ def runner(model: Model, sweeps: Sweeps) -> Callable[..., Iterator[Record]]:
     ) -> Iterator[Record]:
         """Denoises one seed at several guidance scales together; yields one record per evaluation, with a lane per scale.
 
-        A lane has its x0 as base64 of little-endian float16 and, in `facts`, w, the norms of both predictions and of their
-        difference, their cosine and angle, `clipped` (the share of values at 0 or 1 or past them) and the saturation. The
-        last record has the decoded pictures. Batch x steps x size is bounded.
+        A lane has its x0 (base64 of float16) and, in `facts`, w, the norms of both predictions and of their difference, their
+        cosine and angle, the share `clipped` at 0 or 1, and the saturation. The last record has the pictures. Batch x
+        steps x size is bounded.
 
         Parameters:
             prompt: what the picture should show

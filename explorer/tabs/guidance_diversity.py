@@ -39,7 +39,7 @@ LITTLE = 0.03  # a change of less than this share is called none
 SAME = 0.005  # a distance below this is written as 0.00
 READERS: Mapping[str, Callable[[str], Any]] = {  # of an address
     "diversity_seeds": lambda text: limits.whole("diversity_seeds", numeral(text), SEEDS),
-    "diversity_scales": lambda text: ", ".join(f"{w:g}" for w in chosen(text)),
+    "diversity_scales": lambda text: ", ".join(f"{w:g}" for w in chosen(text, "diversity_scales")),
 }
 
 
@@ -121,15 +121,16 @@ def runner(model: Model) -> Callable[..., Iterator[Record]]:
     return diversity
 
 
-def chosen(scales: Any) -> list[float]:
-    """3 to 5 different scales from their text, rising.
+def chosen(scales: Any, field: str = "scales") -> list[float]:
+    """3 to 5 different scales from their text, rising; `field` is what a refusal calls them.
 
     Raises:
         RequestError: says which one is wrong, or how many there are.
     """
     values = sorted(set(parse(scales)))
     if not SCALES[0] <= len(values) <= SCALES[1]:
-        raise RequestError(f"scales has {len(values)} different values; {SCALES[0]} to {SCALES[1]} are needed here.")
+        count = f"{len(values)} different value{'s' * (len(values) != 1)}"
+        raise RequestError(f"{field} has {count}; {SCALES[0]} to {SCALES[1]} are needed here.")
     return values
 
 

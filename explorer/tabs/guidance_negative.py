@@ -65,8 +65,8 @@ def build(model: Model, controls: Mapping[str, gr.components.Component]) -> Cont
             hint = "Two runs from one noise, and the two directions in which guidance pushes the second one."
             stage = comparison(STAGE, TITLE, empty, hint, _curves((None, None, None)), scripts=DIRECTIONS)
     if "negative_prompt" in controls:  # what is typed in the form is what a person wants to see here
-        own = controls["negative_prompt"]
-        own.change(fn=None, js="(text, mine) => text || mine", inputs=[own, negative], outputs=negative)  # type: ignore[attr-defined]
+        own = controls["negative_prompt"]  # only what is typed: an address that has both names both
+        own.input(fn=None, js="(text, mine) => text || mine", inputs=[own, negative], outputs=negative)  # type: ignore[attr-defined]
     inputs = [*(controls[name] for name in TAKES), negative, scale]
     wire(runner(model), start, cancel, inputs, stage, "negative_prompt")
     return {"away_from": negative, "away_scale": scale}

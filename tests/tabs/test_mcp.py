@@ -23,7 +23,7 @@ from explorer.frames import data_uri
 mcp = pytest.importorskip("mcp", reason="mcp is not installed; it is in requirements-dev.txt")
 
 ROOT = Path(__file__).parents[2]
-TABS = {"forward", "reverse", "latents", "guidance"}
+TABS = {"forward", "reverse", "latents", "guidance", "walk"}
 TOOLS = TABS | {"fork", "compare", "ddpm_lesson", "predicted_against_true", "negative_prompt", "diversity"}
 
 
