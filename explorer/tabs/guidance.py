@@ -99,9 +99,9 @@ def runner(model: Model, sweeps: Sweeps) -> Callable[..., Iterator[Record]]:
     ) -> Iterator[Record]:
         """Denoises one seed at several guidance scales together; yields one record per evaluation, with a lane per scale.
 
-        A lane has its x0 (base64 of float16) and, in `facts`, w, the norms of both predictions and of their difference, their
-        cosine and angle, the share `clipped` at 0 or 1, and the saturation. The last record has the pictures. Batch x
-        steps x size is bounded.
+        A lane has its x0 (base64 of float16) and, in `facts`, w, the norms of both predictions and of their difference,
+        their cosine and angle, the share `clipped` at 0 or 1, and the saturation. The last record has the pictures. Batch
+        x steps x size is bounded.
 
         Parameters:
             prompt: what the picture should show
