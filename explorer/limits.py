@@ -174,8 +174,8 @@ def check_latents(field: str, latents: Any, shape: tuple[int, ...]) -> torch.Ten
     if tuple(latents.shape) != shape:
         raise RequestError(f"{field} has shape {tuple(latents.shape)}; shape {shape} is needed.")
     if latents.layout != torch.strided or latents.is_meta or latents.is_complex():
-        kind = f"{latents.dtype} of layout {latents.layout} on {latents.device}"
-        raise RequestError(f"{field} is a tensor of {kind}; a dense tensor of real numbers is needed.".replace("torch.", ""))
+        kind = f"{latents.dtype} of layout {latents.layout} on {latents.device}".replace("torch.", "")
+        raise RequestError(f"{field} is a tensor of {kind}; a dense tensor of real numbers is needed.")
     latents = latents.detach().to("cpu", torch.float32, copy=True)  # the caller may go on writing to theirs
     if not torch.isfinite(latents).all():
         raise RequestError(f"{field} has values that are not finite; all must be.")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from tiny import Calls, as_model, tiny_parts, tiny_pipeline
+from xdist.scheduler import LoadScopeScheduling
 
 from explorer import load_model
 from explorer.models.sd import StableDiffusion
@@ -19,12 +20,21 @@ torch.set_num_threads(1)  # two processes with two OpenMP threads each on two co
 
 
 def pytest_collection_modifyitems(items):
-    """Of two processes one has the browser, which sets the pace, and the other all else, file by file."""
     for item in items:
-        in_browser = item.path.parent.name == "browser"
-        if in_browser:
+        if item.path.parent.name == "browser":
             item.add_marker(pytest.mark.browser)
-        item.add_marker(pytest.mark.xdist_group("browser" if in_browser else item.path.name))
+
+
+class OneBrowser(LoadScopeScheduling):
+    """Of two processes one has the browser, which sets the pace, and the other all else, file by file."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.split("::")[0]
+        return "browser" if path.startswith("tests/browser/") else path
+
+
+def pytest_xdist_make_scheduler(config, log):
+    return OneBrowser(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,7 @@ const KEPT = 256; // steps whose planes the browser keeps
 
 root.insertBefore(document.createRange().createContextualFragment(props.microscope), find(".bar"));
 const lens = find(".microscope"), views = MAPS.map(mapOf), held = new Map(); // "run cell i" → planes
-let fetching = false, refused = "";
+let fetching = false, sought = "", refused = ""; // `sought`: what is looked at, as a key of `held`
 root.lens = { shown: null, planes: {}, formula }; // what the maps show, for tests and for the curious
 
 // The smallest of 1, 2, 5 × a power of ten that nearly all values fit under.
@@ -99,7 +99,7 @@ function formula(facts, predicts) {
 const keyOf = (k, i) => `${run} ${k} ${i}`;
 
 function look(k, i) {
-  const planes = held.get(keyOf(k, i));
+  const planes = held.get(sought = keyOf(k, i));
   lens.toggleAttribute("data-late", !planes);
   if (planes) show(k, i, planes); else fetchMaps(k, i);
 }
@@ -114,7 +114,7 @@ async function fetchMaps(k, i) {
     held.set(`${mine} ${k} ${at}`, Object.fromEntries(Object.entries(planes).map(([name, base64]) => [name, halves(base64)])));
   while (held.size > KEPT && held.size > Object.keys(answer?.steps ?? {}).length) held.delete(held.keys().next().value);
   if (run !== mine) return void magnify(inspected());
-  refused = answer?.error ?? "";
+  refused = sought === `${mine} ${k} ${i}` ? (answer?.error ?? "") : ""; // of what is not looked at any more, nothing
   if (refused) return say(refused); // not asked again until something else is looked at
   magnify(inspected());
 }

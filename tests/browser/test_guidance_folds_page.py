@@ -215,6 +215,16 @@ def test_the_grid_fills_and_its_curve_is_drawn(shared, tiny_model):
     shared.wait_for_function(f"{GRID}.querySelectorAll('thead th')[1].textContent === 'w = 1'")
     assert rows.all_text_contents() == ["seed 3", "seed 4", "seed 5"]
     assert shared.locator(".seeds-scales td canvas:visible").count() == 0
+    seeds = shared.locator('input[type="number"][aria-label$=" for Seeds"]')
+    shared.evaluate(f"""() => {{ window.most = 0; new MutationObserver(() => {{
+        window.most = Math.max(window.most, {GRID}.querySelectorAll('tbody tr').length); }})
+        .observe({GRID}.querySelector('tbody'), {{ childList: true }}); }}""")
+    seeds.fill("60")  # on the way to being bounded
+    seeds.press("Tab")
+    shared.wait_for_function("window.most > 3")
+    seeds.fill("3")
+    shared.wait_for_function(f"{GRID}.querySelectorAll('tbody tr').length === 3")
+    assert shared.evaluate("window.most") == 4
     shared.locator("#diversity-run").click()
     shared.wait_for_function(f"{GRID}.dataset.phase === 'done'")
     assert "that column is the run without a prompt" in shared.locator(".seeds-scales .said").text_content()

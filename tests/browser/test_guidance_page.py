@@ -11,6 +11,7 @@ from actions import requests_during
 from explorer import Request, limits, microscope, run
 from explorer.dial import values
 from explorer.schedule import schedule
+from explorer.tabs import TABS
 
 ROOT = "document.querySelector('#guidance-stage .compare')"
 STAGE = "#guidance-stage .compare"
@@ -366,6 +367,15 @@ def test_a_form_that_differs_from_the_cells_says_so_until_it_does_not(swept):
     prompt.fill("red star")
     page.wait_for_function("line => line.textContent !== ''", arg=line.element_handle())
     assert page.evaluate(place) == before
+    said = page.evaluate(f"""() => {{ // beside the longest that can stand before it
+        const where = {ROOT}.querySelector('.where'), text = document.createRange(), kept = where.innerHTML;
+        where.innerHTML = '<output class="place">evaluation 100 of 199</output><span class="doing">Stopped</span>';
+        text.selectNodeContents(where);
+        const right = text.getBoundingClientRect().right;
+        where.innerHTML = kept;
+        text.selectNodeContents({ROOT}.querySelector('.formed'));
+        return [right, text.getBoundingClientRect().left]; }}""")
+    assert said[0] + 8 <= said[1]
     prompt.fill("pizza")
     page.wait_for_function("line => line.textContent === ''", arg=line.element_handle())
 
@@ -445,6 +455,7 @@ def test_a_phone_has_the_cells_then_the_timeline_then_run(chromium, address):
         box = page.locator(part).bounding_box()
         assert box["y"] + box["height"] <= 844, part  # in sight without scrolling
     assert page.get_by_text("one noise is pulled toward the prompt").is_visible()
+    assert [tab.inner_text() for tab in page.locator("[role=tab]:visible").all()] == [tab.title for tab in TABS]
     page.get_by_role("button", name="Open in Latents").wait_for()  # where the row of tabs is too short for its tab as well
     line = page.locator(f"{STAGE} .dial svg").bounding_box()
     for label in (".dial-top", ".dial-bottom"):  # beside the lines, and not over the page's edge
@@ -462,7 +473,7 @@ def test_a_phone_has_the_cells_then_the_timeline_then_run(chromium, address):
 def test_an_address_opens_the_editor_with_its_drawing(kept, address):
     page = kept  # the last test: nothing is left of its sweep
     page.goto(
-        f"{address}?tab=guidance&dial=drawn&drawn=0:0.1+0.5:1+1:0.2&scales=2,x&steps=7&away_from=hat&diversity_scales=0,2,5"
+        f"{address}?tab=guidance&dial=drawn&drawn=0:0.1+0.5:1+1:0.2&scales=2,x&steps=7&negative_prompt=red&away_from=hat&diversity_scales=0,2,5"
     )
     page.get_by_text("Not used from the address: Scale 2 is 'x'").wait_for()
     values = (

@@ -71,8 +71,14 @@ def test_a_burst_is_painted_whole_and_at_most_once_an_animation_frame(bench_page
 
 def test_records_of_another_run_are_dropped(bench_page):
     page = bench_page
+    page.evaluate(
+        """() => { const root = document.querySelector('.compare'); root.there = new Set();
+                   root.addEventListener('kept', ({ detail }) => root.there.add(`${detail.run} ${detail.i}`)); }"""
+    )
     page.get_by_role("button", name="stale").click()
-    page.wait_for_function("() => document.querySelector('.compare').dataset.run === 'new'")
+    page.wait_for_function(
+        "() => [...Array(30).keys()].every((i) => document.querySelector('.compare').there.has(`new ${i}`))"
+    )
     page.locator(".scrub").press("Home")
     page.wait_for_function("() => document.querySelector('.compare').dataset.frame === '0'")
     for i in range(1, 30):

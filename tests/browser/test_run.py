@@ -48,9 +48,9 @@ def test_run_answers_at_once(page):
                             resting: run.getBoundingClientRect().width, focused: document.activeElement === cancel }); };
                    look(); }); }"""
     )
-    page.unroute("**/queue/join*")
     for route in held:
         route.continue_()
+    page.unroute("**/queue/join*")
     wait_for(page, "done")
     assert answered["moved"] < 1
     assert answered["resting"] == 0

@@ -75,7 +75,8 @@ def test_scales_are_read_as_people_write_them():
         ("away_from", "a" * 5001, "away_from has 5001 characters"),
         ("away_scale", "31", "away_scale is 31; it must be from -5 to 30."),
         ("diversity_seeds", "5", "diversity_seeds is 5; it must be from 2 to 4."),
-        ("diversity_scales", "1, 2", "scales has 2 different values; 3 to 5 are needed here."),
+        ("diversity_scales", "1, 2", "diversity_scales has 2 different values; 3 to 5 are needed here."),
+        ("diversity_scales", "1 1", "diversity_scales has 1 different value; 3 to 5 are needed here."),
     ],
 )
 def test_what_an_address_has_wrong_is_one_sentence(name, text, message):
@@ -84,6 +85,13 @@ def test_what_an_address_has_wrong_is_one_sentence(name, text, message):
     assert message in note
     assert "\n" not in note
     assert len(note) < 300
+
+
+def test_the_fold_moves_away_from_the_form_s_negative_prompt_unless_an_address_says_otherwise():
+    assert checked({"negative_prompt": "red"})[0] == {"negative_prompt": "red", "away_from": "red"}
+    assert checked({"negative_prompt": "red", "away_from": "hat"})[0] == {"negative_prompt": "red", "away_from": "hat"}
+    assert checked({"negative_prompt": "red", "away_from": ""})[0] == {"negative_prompt": "red", "away_from": ""}
+    assert checked({"negative_prompt": ""})[0] == {"negative_prompt": ""}
 
 
 @pytest.mark.parametrize("name", [name for name in DIALS if name not in ("constant", "drawn")])

@@ -131,7 +131,7 @@ def test_a_walk_between_pictures_ends_in_them(tiny_model):
         other_end = made.sources[1 if i == 0 else 0]
         assert (made.latents[i] - source).norm() < (made.latents[i] - other_end).norm()
     for wrong in ({"first": "dog"}, {"second": None}, {"picture": "cat.png"}):
-        with pytest.raises(gr.Error, match=r"first is 'dog'|second is None|not a file"):
+        with pytest.raises(gr.Error, match=r"^first is 'dog'|^second is None|^The picture to start from: .*not a file"):
             list(runner(tiny_model, walks)("pizza @ 1", **options | wrong, request=ANN))
 
 
