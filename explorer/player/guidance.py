@@ -26,7 +26,8 @@ Asked = Callable[[Any], Mapping[str, Any]]
 
 
 def grid(
-    elem_id: str, *, planes: Asked, empty: Sequence[Mapping[str, Any]], curves: Sequence[Mapping[str, Any]], send: str,
+    elem_id: str, *, planes: Asked, empty: Sequence[Mapping[str, Any]], curves: Sequence[Mapping[str, Any]],
+    send: Mapping[str, str],
     predicts: str, takes: Mapping[str, Sequence[str]],
 ) -> gr.HTML:  # fmt: skip
     """The stage, not yet run.
@@ -37,7 +38,7 @@ def grid(
             with anything.
         empty: the cells whose places are kept before the first run, each {"label", "detail", "w"}.
         curves: what is drawn along the run for the chosen cell, each {"label", "colour", "fact"}.
-        send: elem_id of the button that sends the chosen cell to the tab named by data-target.
+        send: by the title of a tab, the elem_id of the button that sends the chosen cell there.
         predicts: the model's prediction type: a rescaled prediction's formula is that of the model's own output.
         takes: by the name of w(t), the controls that only some shapes take; the others don't change what is run.
     """
@@ -55,7 +56,7 @@ def grid(
         scripts=SCRIPTS,
         server_functions=[planes_],
         microscope=(HERE / "guidance_microscope.html").read_text("utf-8"),
-        send=send,
+        send=dict(send),
         predicts=predicts,
         takes={name: list(used) for name, used in takes.items()},
     )

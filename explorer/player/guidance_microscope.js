@@ -161,7 +161,7 @@ function reserve(view) {
 }
 
 for (const button of lens.querySelectorAll(".to")) button.addEventListener("click", () => {
-  if (document.querySelector("#reverse-player")?.closest(".experiment")?.hasAttribute("data-running")) return say("The Reverse tab is busy with a run of its own; cancel it there first.");
-  root.dataset.target = button.textContent;
-  document.getElementById(props.send)?.click();
+  const target = root.dataset.target = button.textContent;
+  if (target !== "Walk" && document.querySelector("#reverse-player")?.closest(".experiment")?.hasAttribute("data-running")) return say("The Reverse tab is busy with a run of its own; cancel it there first.");
+  document.getElementById(props.send[target])?.click();
 });

@@ -12,6 +12,10 @@ async (run, target) => {
     if (await until(() => part("#latents-stage .latents")?.state)) part("#latents-last")?.click(); // after its first example
     return;
   }
+  if (target === "Walk") { // its form is filled in; a press on Run walks
+    await until(() => part("#walk-run"));
+    return void part("#walk-run")?.focus();
+  }
   if (!(await until(() => part("#reverse-player .player .frame canvas") && part("#reverse-branches .compare") && part("#reverse-branches-run")))) return;
   const player = part("#reverse-player .player");
   if (player.closest(".experiment").hasAttribute("data-running")) return;

@@ -56,10 +56,10 @@ def build(model: Model, sessions: Sessions) -> Linked:
             empty = [_empty(w) for w in parse(SCALES)]
             curves = [{"label": label, "colour": colour, "fact": fact} for label, colour, fact in CURVES]
             stage = player.grid(
-                STAGE, planes=planes(model, sweeps), empty=empty, curves=curves, send=guidance_out.SEND,
+                STAGE, planes=planes(model, sweeps), empty=empty, curves=curves, send=guidance_out.SENDS,
                 predicts=model.prediction_type, takes=TAKES,
             )  # fmt: skip
-            guidance_out.build(model, sessions, sweeps, stage)
+            meet = guidance_out.build(model, sessions, sweeps, stage)
     folded = guidance_folds.build(model, sessions, controls, STAGE)
     values = list(controls.values())
     gr.on([one.change for one in values], fn=None, js=player.tell(STAGE, "formed", list(controls)), inputs=values)  # type: ignore[attr-defined]
@@ -67,7 +67,7 @@ def build(model: Model, sessions: Sessions) -> Linked:
     wire(runner(model, sweeps), start, cancel, values, stage, NAME)
     press = f"document.querySelector('.guidance-tab:not([data-running]) #{start.elem_id}')?.click()"
     controls["prompt"].submit(fn=None, js=f"() => {{ {press}; }}")  # type: ignore[attr-defined]
-    return Linked({**controls, **folded}, checked, str(start.elem_id))
+    return Linked({**controls, **folded}, checked, str(start.elem_id), meet=meet)
 
 
 def checked(given: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:

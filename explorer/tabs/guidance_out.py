@@ -3,35 +3,41 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from explorer import limits
 from explorer.collecting import collect
 from explorer.guidance_sheet import Cell, sheet
 from explorer.pictures import to_image
 from explorer.player import guidance as player
 from explorer.records import Model, RequestError
+from explorer.samplers import SAMPLERS
 from explorer.sessions import Sessions
 from explorer.tabs.common import session, told
 from explorer.tabs.guidance_runs import GONE, Sweep, Sweeps
+from explorer.tabs.url import Linked
 
 SEND = "guidance-send"
+TO_WALK = "guidance-to-walk"
+SENDS = {"Reverse": SEND, "Latents": SEND, "Walk": TO_WALK}  # by the tab that a cell goes to
 FILE = "guidance-file"
+WALK = ("stations", "kind", "moves", "steps", "guidance", "sampler", "negative_prompt")  # what the Walk tab is given
 STOPPED = "This sweep was stopped before its end; press Run for a whole one."
 LARGE = "This run is too large to be kept for another tab; take fewer steps."
 PRIVATE: dict[str, Any] = {"preprocess": False, "show_progress": "hidden", "api_visibility": "private"}
 
 
-def build(model: Model, sessions: Sessions, sweeps: Sweeps, stage: gr.HTML) -> None:
-    """Builds the buttons; the one that sends a cell is pressed by the microscope's own."""
+def build(model: Model, sessions: Sessions, sweeps: Sweeps, stage: gr.HTML) -> Callable[[Mapping[str, Linked]], None]:
+    """Builds the buttons; those that send a cell are pressed by the microscope's own. Returns Linked's `meet`."""
     shown = f"document.querySelector('#{stage.elem_id} .compare').looked()"  # [run, cell]
     with gr.Row(elem_classes="files"):
         save = gr.Button("Save contact sheet", size="sm", min_width=72, elem_id="guidance-sheet")
         link = gr.DownloadButton("", visible="hidden", elem_id=FILE)
-        send = gr.Button("Send", visible="hidden", elem_id=SEND)
+        send, on = (gr.Button("Send", visible="hidden", elem_id=name) for name in (SEND, TO_WALK))
         run, cell = gr.Textbox("", label="Run", visible="hidden"), gr.Number(0, label="Cell", visible="hidden")
         sent = gr.Textbox("", label="Sent", visible="hidden")
 
@@ -59,6 +65,32 @@ def build(model: Model, sessions: Sessions, sweeps: Sweeps, stage: gr.HTML) -> N
     opened.success(fn=None, js=player.send(str(stage.elem_id)), inputs=sent)
     saved = save.click(save_, run, link, js=f"() => {shown}[0]", **PRIVATE)
     saved.success(fn=None, js=f"() => document.querySelector('#{FILE}').click()")
+
+    @told
+    def walked(run: Any, cell: Any) -> Iterator[list[Any]]:
+        yield stations(*sweeps.cell(run, cell))
+
+    def meet(tabs: Mapping[str, Linked]) -> None:
+        if "walk" in tabs:
+            controls = [tabs["walk"].controls[name] for name in WALK]
+            given = on.click(walked, [run, cell], controls, js=f"() => {shown}", **PRIVATE)
+            given.success(fn=None, js=player.send(str(stage.elem_id)))
+
+    return meet
+
+
+def stations(sweep: Sweep, cell: int) -> list[Any]:
+    """The values of WALK's controls for a walk that begins in a cell: from its noise to the next seed's.
+
+    Raises:
+        RequestError: its sampler injects noise.
+    """
+    request = sweep.requests[cell]
+    if SAMPLERS[request.sampler].stochastic == "always":
+        raise RequestError(f"sampler is {request.sampler!r}, which injects noise; the Walk tab takes one that doesn't.")
+    prompt, following = " ".join(request.prompt.split()), (request.seed + 1) % (limits.SEED[1] + 1)
+    path = f"{prompt} @ {request.seed}\n{prompt} @ {following}"
+    return [path, "stations", "noise", request.steps, sweep.scales[cell], request.sampler, request.negative_prompt]
 
 
 def contact_sheet(sweep: Sweep) -> bytes:

@@ -12,8 +12,9 @@ from explorer.player import walk as player
 from explorer.records import Model, Request, RequestError
 from explorer.samplers import SAMPLERS
 from explorer.tabs import picture_field
-from explorer.tabs.form import GUIDANCE, PROMPTS, SCALE, numeral, taken
+from explorer.tabs.form import PROMPTS, SCALE, numeral, taken
 from explorer.tabs.picture_field import EXAMPLES
+from explorer.tabs.walk_sources import LABELS
 from explorer.walk import Station, Walk
 from explorer.walk_film import BATCH
 
@@ -35,6 +36,7 @@ LENGTH = limits.PROMPT  # characters of all stations together, as an address may
 FRAMES = 24
 STEPS = (1, 50)  # what the slider spans; the API takes all that explorer.limits allows
 EVALUATIONS = 10
+STRENGTH = 0.3  # from 0.4 on the prompt is all that is left of the examples
 SECOND = "star"  # the picture at the other end
 # The stations as text follow the editor, and the editor the text; a line is "prompt @ seed".
 TO_TEXT = "(drawn) => drawn.text"
@@ -56,23 +58,29 @@ def form() -> Controls:
             *walk.ANGLE, value=20, step=1, label="Angle", info="Degrees from the noise in the middle: how near is near."
         )
     with gr.Column(elem_classes="for-pictures"):
-        gr.HTML('<p class="note">From</p>', apply_default_css=False, padding=False)
-        first = picture_field.examples("The picture to start from", "walk-first")
-        gr.HTML('<p class="note">To</p>', apply_default_css=False, padding=False)
-        second = picture_field.examples("The picture to end at", "walk-second")
+        with gr.Row(elem_classes="from-to"):
+            gr.HTML('<p class="note">From</p>', apply_default_css=False, padding=False)
+            first = picture_field.examples(LABELS["first"], "walk-first")
+        with gr.Row(elem_classes="from-to"):
+            gr.HTML('<p class="note">To</p>', apply_default_css=False, padding=False)
+            second = picture_field.examples(LABELS["second"], "walk-second")
         second.value = SECOND
         with gr.Accordion("Pictures of your own", open=False):
             picture, second_picture = picture_field.own("walk-picture"), picture_field.own("walk-second-picture")
-            picture.label, second_picture.label = "The picture to start from", "The picture to end at"
+            picture.label, second_picture.label = LABELS["first"], LABELS["second"]
         strength = gr.Slider(
-            *walk.STRENGTH, value=0.6, step=0.05, label="Strength", info="Share of the run that is denoised anew."
+            *walk.STRENGTH,
+            value=STRENGTH,
+            step=0.05,
+            label="Strength",
+            info="Share denoised anew; little keeps the pictures.",
         )
     with gr.Row(elem_classes="walk-paths"):
         moves = gr.Dropdown(_choices(MOVES), value="both", label="What moves", min_width=80, elem_classes="for-stations")
         noise_path = gr.Dropdown(_choices(PATHS), value="slerp", label="Noise path", min_width=80, elem_classes="for-paths")
     frames = gr.Slider(*walk.FRAMES, value=FRAMES, step=1, label="Frames")
     steps = gr.Slider(*STEPS, value=EVALUATIONS, step=1, label="Steps")
-    guidance = gr.Slider(*GUIDANCE, value=SCALE, step=0.5, label="Guidance")
+    guidance = gr.Slider(*limits.GUIDANCE, value=SCALE, step=0.5, label="Guidance")
     with gr.Accordion("More", open=False):
         prompt_path = gr.Dropdown(
             _choices(PATHS), value="slerp", label="Prompt path", info="Between the whole conditionings of two prompts."
@@ -170,7 +178,7 @@ READERS: Mapping[str, Callable[[str], Any]] = {
     "noise_path": _one_of("noise_path", walk.PATHS),
     "frames": _whole("frames", walk.FRAMES),
     "steps": _whole("steps", STEPS),
-    "guidance": _number("guidance", GUIDANCE),
+    "guidance": _number("guidance", limits.GUIDANCE),
     "prompt_path": _one_of("prompt_path", walk.PATHS),
     "sampler": _one_of("sampler", [name for name, row in SAMPLERS.items() if row.stochastic != "always"]),
     "negative_prompt": lambda text: limits.text("negative_prompt", text),

@@ -444,6 +444,22 @@ def test_the_chosen_cell_is_opened_in_latents(swept):
     assert page.get_by_role("tab", name="Latents", exact=True).get_attribute("aria-selected") == "true"
 
 
+def test_a_walk_begins_in_the_chosen_cell(swept):
+    page = swept
+    page.get_by_role("tab", name="Guidance", exact=True).click()
+    choose(page, 3)
+    page.get_by_role("button", name="Open in Walk").click()
+    page.wait_for_function(
+        "document.querySelector('#walk-stations textarea, .stations-text textarea')?.value.includes('pizza @ 4')"
+    )
+    assert page.get_by_role("tab", name="Walk", exact=True).get_attribute("aria-selected") == "true"
+    assert page.locator(".stations-text textarea").input_value() == "pizza @ 3\npizza @ 4"
+    form = page.locator(".walk-tab .controls")
+    assert form.get_by_label("number input for Guidance").input_value() == "5"
+    assert form.get_by_label("number input for Steps").input_value() == str(STEPS)
+    page.wait_for_function("document.activeElement.id === 'walk-run'")
+
+
 def test_a_phone_has_the_cells_then_the_timeline_then_run(chromium, address):
     page = chromium.new_page(viewport={"width": 390, "height": 844})
     page.goto(f"{address}?tab=guidance")

@@ -24,8 +24,10 @@ from explorer.records import RequestError
 from explorer.sessions import MIB, nbytes
 from explorer.tabs import guidance_runs
 from explorer.tabs.guidance import LARGE, runner
-from explorer.tabs.guidance_out import STOPPED, contact_sheet
+from explorer.tabs.guidance_out import STOPPED, contact_sheet, stations
 from explorer.tabs.guidance_runs import BUSY, FAILED, GONE, NOWHERE, Sweep, Sweeps, planes
+from explorer.tabs.walk_form import parse
+from explorer.walk import Station
 
 FORM = {"prompt": "pizza", "seed": 5, "steps": 4, "scales": "0, 1, 3.5, -2"}
 SCALES = [0.0, 1.0, 3.5, -2.0]
@@ -297,3 +299,14 @@ def test_bad_values_are_told_in_one_sentence(client, values, caplog):
     assert "log says why" not in message
     assert not re.search(r"Traceback|Error:|/\w+/\w+|\.py", message), message
     assert not [r for r in caplog.records if r.exc_info]
+
+
+def test_a_walk_begins_in_a_cells_noise_with_its_scale():
+    asked = [
+        Request(prompt="a @ red\n cat", seed=2**32 - 1, steps=7, guidance=w, negative_prompt="blue") for w in (1.0, -2.5)
+    ]
+    text, kind, moves, *rest = stations(Sweep(asked, [1.0, -2.5], "constant", 7), 1)
+    assert parse(text) == (Station("a @ red cat", 2**32 - 1), Station("a @ red cat", 0))
+    assert (kind, moves, rest) == ("stations", "noise", [7, -2.5, "DDIM", "blue"])
+    with pytest.raises(RequestError, match="sampler is 'DDPM', which injects noise; the Walk tab takes one that doesn't"):
+        stations(Sweep([Request(sampler="DDPM")], [4.0], "constant", 20), 0)
