@@ -99,7 +99,7 @@ def _drawn(
     draw.text((GAP, GAP), short(title, page.width - 2 * GAP, font), INK, font)
     for column, k in enumerate(across):
         left = SIDE + column * (cell + GAP)
-        draw.text((left, GAP + 1.5 * LINE), f"step {k + 1} of {len(timesteps)}", INK, small)
+        draw.text((left, GAP + 1.5 * LINE), f"step {k} of {len(timesteps)}", INK, small)
         draw.text((left, GAP + 2.4 * LINE), f"t = {timesteps[k]:.4g}", SOFT, small)
     draw.text((SIDE + len(across) * (cell + GAP), GAP + 1.5 * LINE), "the picture", INK, small)
     yield 0, len(rows)

@@ -54,7 +54,7 @@ class Walk:
     prompt_path: str = "slerp"
     frames: int = 24  # 8 … 120
     angle: float = 20.0  # degrees, 1 … 90: the sphere's radius
-    strength: float = 0.6  # pictures: share of the run that is denoised anew, 0.05 … 1
+    strength: float = 0.3  # pictures: share of the run that is denoised anew, 0.05 … 1
     request: Request = field(default_factory=Request)  # all but prompt and seed
 
     @property

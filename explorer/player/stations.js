@@ -52,7 +52,7 @@ function draw() {
     node.querySelector(".remove").setAttribute("aria-label", `Remove station ${i + 1}`);
     node.querySelector(".nth").textContent = i + 1;
   });
-  find(".add").hidden = least === most;
+  find(".stations-foot").hidden = least === most;
   find(".add").disabled = visible.length >= most;
   find(".presets").hidden = kind !== "stations";
 }

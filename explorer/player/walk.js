@@ -16,6 +16,7 @@ const make = (tag, className, html = "") => Object.assign(document.createElement
 
 let film = null, second = null, coming = null; // on the stage, beside it, and one of which nothing is to be seen yet
 let at = 0, own = null; // the frame under the cursor; the step of its own denoising, null for the end
+let past = null; // what was on the stage before its film, {film, second, at}: it may come back
 let phase = "empty", rest = "empty", ending = 0, asking = null, ticking = false, stale = false;
 const closed = new Set(), large = buildLarge(find(".large"), root);
 root.looked = () => film?.run ?? ""; // what the buttons below the stage are about
@@ -26,6 +27,7 @@ root.dataset.run = "";
 const films = (root.films = () => [film, second].filter(Boolean)); // also for tests and for the curious
 const filled = (one) => one.frames.filter((frame) => frame.state === "filled").length;
 const whole = (one) => one.frames.every((frame) => frame.done);
+const some = (one) => one.frames.some((frame) => frame.done);
 const apart = (one, i, j) => (one.closed ? Math.min(Math.abs(i - j), one.n - Math.abs(i - j)) : Math.abs(i - j));
 
 // The frame to show at a place of the timeline: itself, else the nearest finished one, else the nearest that is being made.
@@ -52,19 +54,31 @@ function opened(record) {
 function begin() {
   const one = opened(coming);
   coming = null;
+  if (one.beside) { second = one; arrange(); return; }
+  if (film) closed.add(film.run);
+  past = film && { film, second, at };
+  put(one);
+}
+
+function put(one, beside = null, i = 0) {
   forget();
-  if (one.beside) {
-    second = one;
-  } else {
-    if (film) closed.add(film.run);
-    film = one; second = null; at = 0; own = null;
-    root.painted = [];
-    root.dataset.run = film.run;
-    slider.max = film.n - 1; slider.disabled = false;
-    for (const button of root.querySelectorAll(".buttons button")) button.disabled = false;
-    turn(film.closed ? "loop" : "back");
-  }
+  film = one; second = beside; at = i; own = null;
+  root.painted = [];
+  root.dataset.run = film?.run ?? "";
+  slider.max = (film?.n ?? 2) - 1; slider.disabled = !film;
+  for (const button of root.querySelectorAll(".buttons button")) button.disabled = !film;
+  if (film) turn(film.closed ? "loop" : "back"); else bare();
   arrange();
+}
+
+// A film that was stopped before its first frame gives its place back, to the film before it where there was one; and so
+// does an even pace that was stopped halfway. True where one did.
+function giveBack() {
+  if (second && !some(second)) { closed.add(second.run); second = null; arrange(); return true; }
+  if (!film || whole(film) || (some(film) && !(film.before && past))) return false;
+  closed.add(film.run);
+  put(past?.film ?? null, past?.second, past?.at);
+  return true;
 }
 
 function take(record) {
@@ -135,13 +149,16 @@ const signals = {
 for (const [name, act] of Object.entries(signals)) root.addEventListener(name, act);
 
 function over() {
+  const gone = giveBack();
   running(false);
-  if (phase === "running") rest = films().every(whole) ? "done" : "stopped";
+  if (gone || phase === "running") rest = !film ? "empty" : films().every(whole) ? "done" : "stopped";
   for (const one of films()) for (const frame of one.frames) if (frame.state === "making" && !frame.done) Object.assign(frame, { state: "empty", plane: null });
   films().forEach((one) => one.frames.forEach((frame, i) => mark(one, i)));
-  if (["waiting", "stopping", "running"].includes(phase)) enter(rest, rest === "stopped" ? `Stopped: ${films().map((one) => `${one.frames.filter((frame) => frame.done).length} of ${one.n}`).join(" and ")} frames are there` : "");
-  coming = null;
-  if (film) refresh();
+  const there = films().map((one) => `${one.frames.filter((frame) => frame.done).length} of ${one.n}`).join(" and ");
+  const said = gone ? `Stopped${film ? "; this is the film from before" : " before the first frame was there"}` : rest === "stopped" ? `Stopped: ${there} frames are there` : "";
+  if (["waiting", "stopping", "running"].includes(phase)) enter(rest, said);
+  past = coming = null;
+  refresh();
 }
 
 // Keeps the focus where it was: on the one of the two buttons that is there.

@@ -1,7 +1,9 @@
 // The second axis: the denoising run of the frame under the cursor, from noise above to the finished picture below. It is
-// asked for when a person rests on a frame, or moves this slider, once a frame; what came is kept as long as its film.
+// asked for when a person rests on a frame, or moves this slider, once a frame; what came is kept as long as its film, up to a
+// limit.
 
 const REST = 250, THUMBS = 5; // ms; how many steps of the run are drawn beside the slider
+const HELD = 2 ** 24; // numbers of all runs that are kept here; older ones are asked for again
 const asked = new Map(); // "run frame" → its planes, or a promise of them, or a sentence
 const thumbs = Array.from({ length: THUMBS }, () => find(".own-thumbs").appendChild(Object.assign(document.createElement("canvas"), { width: 16, height: 16 })));
 let resting = 0, drawn = "";
@@ -20,6 +22,8 @@ function planes(one, i) {
 async function send(one, i) {
   const name = key(one, i), waits = server.steps([one.run, i]).catch(() => ({}));
   asked.set(name, waits);
+  const most = Math.max(8, Math.floor(HELD / (one.evaluations * one.shape.reduce((a, b) => a * b))));
+  while (asked.size > most) asked.delete(asked.keys().next().value);
   const answer = await waits;
   if (asked.get(name) !== waits) return; // another film is on the stage
   if (answer?.planes) asked.set(name, answer.planes.map(halves));

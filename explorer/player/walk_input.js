@@ -57,9 +57,8 @@ find(".turn").addEventListener("click", () => turn(mode === "loop" ? "back" : "l
 slider.addEventListener("input", () => seek(+slider.value));
 
 new MutationObserver(() => { stale = true; drawn = ""; request(); }).observe(document.body, { attributes: true, attributeFilter: ["class"] });
-panes.first.figure.querySelector(".film-name").textContent = "The film";
 find(".hint").textContent = props.hint;
-find(".said").textContent = props.about;
+bare();
 rate();
 turn("back");
 arrange();

@@ -137,6 +137,19 @@ find(".part").addEventListener("click", () => { closed.add(second?.run); second 
 
 // --- before the first film ---
 
+// What the page says where there is no film, as it was opened or after a run that was stopped at once.
+function bare() {
+  play(false);
+  panes.first.figure.querySelector(".film-name").textContent = "The film";
+  panes.first.canvas.setAttribute("aria-label", "No film yet");
+  for (const { badge, figure } of Object.values(panes)) { badge.hidden = true; figure.querySelector(".enlarge").disabled = true; }
+  find(".place").textContent = find(".own-place").textContent = "no run yet";
+  ownSlider.disabled = true;
+  find(".said").textContent = props.about;
+  find(".summary").textContent = "";
+  needle();
+}
+
 function sketch() {
   const context = panes.first.canvas.getContext("2d"), image = context.createImageData(panes.first.canvas.width, panes.first.canvas.height);
   paintSketch(image, "x_t", theme(root));

@@ -8,6 +8,7 @@ function whereabouts(one, i) {
   const place = one.places[i], stations = one.stations, on = stations.findIndex((station) => Math.abs(station.place - place) < 1e-9);
   if (one.kind === "sphere") return `This frame begins ${Math.round(one.angle)}° away from the noise in the middle, ${Math.round(360 * place)}° around it`;
   if (one.kind === "circle") return on >= 0 ? `This is ${escaped(stations[on].said)}, ${Math.round(360 * place)}° around the circle` : `${Math.round(360 * place)}° around the circle`;
+  if (on >= 0 && one.kind === "pictures") return `This begins in the latents of ${escaped(stations[on].said)} itself, and makes ${one.evaluations} of its steps anew`;
   if (on >= 0) return `This is ${escaped(stations[on].said)} itself, a plain run`;
   const k = stations.findLastIndex((station) => station.place <= place), from = stations[k], to = stations[k + 1];
   return `${percent((place - from.place) / (to.place - from.place))} of the way from ${escaped(from.said)} to ${escaped(to.said)}`;

@@ -17,10 +17,10 @@ from explorer.tabs import gpu, walk_again, walk_export
 from explorer.tabs.common import RUNS, paced, session, told
 from explorer.tabs.lanes import Record, buttons
 from explorer.tabs.url import Linked
-from explorer.tabs.walk_form import EVALUATIONS, FRAMES, STATIONS, asked, checked, form, parse
+from explorer.tabs.walk_form import EVALUATIONS, FRAMES, STRENGTH, asked, checked, form
 from explorer.tabs.walk_runs import Made, Walks, plane, steps
 from explorer.tabs.walk_sources import sources
-from explorer.tabs.walk_words import changes, label, named, posts, ways
+from explorer.tabs.walk_words import changes, named, posts, ways
 from explorer.walk_film import Batch
 
 TITLE = "Walk"
@@ -43,8 +43,8 @@ def build(model: Model, sessions: Sessions) -> Linked:
         with gr.Column(elem_classes="runbar"):
             start, cancel = buttons("Run", NAME)
         with gr.Column(elem_classes="stage-column"):
-            marked = [label(one) for one in parse(STATIONS)]
-            stage = player.film(STAGE, steps=steps(model, walks), frames=FRAMES, stations=marked, even=EVEN, beside=BESIDE)
+            marks = ("the first station", "the last")
+            stage = player.film(STAGE, steps=steps(model, walks), frames=FRAMES, stations=marks, even=EVEN, beside=BESIDE)
             walk_export.build(model, walks, stage)
     run = gr.Textbox("", label="Run", visible="hidden")
     even, beside = (gr.Button(name, visible="hidden", elem_id=name) for name in (EVEN, BESIDE))
@@ -83,7 +83,7 @@ def runner(model: Model, walks: Walks) -> Callable[..., Iterator[Record]]:
         sampler: str = "DDIM",
         negative_prompt: str = "",
         angle: float = 20.0,
-        strength: float = 0.6,
+        strength: float = STRENGTH,
         first: str = "house",
         second: str = "star",
         batch: int = 4,
@@ -122,10 +122,8 @@ def runner(model: Model, walks: Walks) -> Callable[..., Iterator[Record]]:
             strength=strength,
         )  # fmt: skip
         given = sources(model, wanted, (picture, first), (second_picture, second))
-        here = session(request)
-        walks.open(here)
         made = Made(wanted, path.places(wanted), given.names, given.latents)
-        yield from filming(model, walks, here, made, batch)
+        yield from filming(model, walks, session(request), made, batch)
         yield {"run": made.run, "summary": changes(made)}
 
     return walk
@@ -147,6 +145,7 @@ def filming(
     """
     run, n = made.run, len(made.places)
     made.batch = batch
+    walks.open(here)
     stream = gpu.film(model, made.walk, made.places, made.sources, batch)  # refuses before anything else is done
     made.tracks = gpu.tracks(model, made.walk, made.places, made.sources)
     with closing(paced(stream)) as batches:

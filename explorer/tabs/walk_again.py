@@ -14,14 +14,15 @@ from explorer.records import Model, RequestError
 from explorer.tabs.common import session, told
 from explorer.tabs.lanes import Record
 from explorer.tabs.walk_runs import Made, Walks
-from explorer.tabs.walk_words import named, still
+from explorer.tabs.walk_words import SAME, named, still
 from explorer.walk import Walk
 from explorer.walk_readings import rms
 
 ROUNDS = 5  # films that are made at most until the pace is even
-SAME = 1e-3  # of films: rounding
 SHARE = 0.5  # of the first film's variation: even enough
+EVEN = 0.03  # a variation that nobody sees
 NONE = "There is no film yet; press Run first."
+EMPTY = "No frame of this film is there yet to put another beside; press Run."
 ALONE = "The small circle around one noise has no other path; take another kind of walk."
 
 Filming = Callable[..., Iterator[Record]]  # walk.filming
@@ -35,8 +36,12 @@ def evening(model: Model, walks: Walks, filming: Filming) -> Callable[..., Itera
         made = _there(walks, run)
         places, curve = made.places, made.curve()
         before, first = curve, pace.variation(curve)
-        if not any(curve):
+        if max(curve) < SAME:
             raise RequestError("All frames of this film are one and the same; there is no pace to make even.")
+        if first < EVEN:
+            raise RequestError(
+                f"This film is even already: the changes from frame to frame vary by {first:.0%} of their mean."
+            )
         for turn in range(1, ROUNDS + 1):
             places = pace.even(places, curve, len(places), made.closed)
             again = _anew(made, made.walk, places)
@@ -61,6 +66,8 @@ def other(model: Model, walks: Walks, filming: Filming) -> Callable[..., Iterato
     def beside(run: Any, request: gr.Request) -> Iterator[Record]:
         made = _there(walks, run)
         walk = otherwise(made.walk)
+        if not made.latents:
+            raise RequestError(EMPTY)
         again = _anew(made, walk, made.places)
         yield from filming(model, walks, session(request), again, made.batch, beside=run, name=named(walk))
         yield {"run": again.run, "summary": _apart(made, again)}

@@ -23,8 +23,8 @@ from explorer.walk import Walk
 from explorer.walk_film import Batch, Pictures
 from explorer.walk_readings import Tracks, distances
 
-SESSION_BYTES = 128 * MIB
-TOTAL_BYTES = 512 * MIB
+SESSION_BYTES = 480 * MIB  # two of the largest films at 512 x 512: one stands beside the other
+TOTAL_BYTES = 960 * MIB
 WAITING = 8  # one frame's run is copied in a few milliseconds
 GONE = "This film is not kept here any more; press Run."
 UNMADE = "This frame is not finished, so its own run can't be shown yet."

@@ -12,6 +12,8 @@ from explorer.tabs.picture_field import EXAMPLES, FOLDER
 from explorer.walk import Walk
 from explorer.walk_film import Pictures
 
+LABELS = {"first": "The picture to start from", "second": "The picture to end at"}
+
 Given = tuple[Any, Any]  # a file that was uploaded or None, and the name of an example
 
 
@@ -36,11 +38,15 @@ def sources(model: Model, walk: Walk, first: Given, second: Given) -> Sources:
 
 def _encoded(model: Model, field: str, given: Given) -> tuple[Any, str]:
     picture, example = given
-    if picture is not None:
-        name, data = picture_field.read(picture)
-    elif isinstance(example, str) and example in EXAMPLES:
-        name, data = EXAMPLES[example], (FOLDER / f"{example}.png").read_bytes()
-    else:
+    if picture is None and not (isinstance(example, str) and example in EXAMPLES):
         raise RequestError(f"{field} is {show(example)}; it must be one of {', '.join(EXAMPLES)}.")
-    brought = bring(data, model.default_size)
+    try:
+        name, data = picture_field.read(picture) if picture is not None else _example(example)
+        brought = bring(data, model.default_size)
+    except RequestError as error:
+        raise RequestError(f"{LABELS[field]}: {error}") from None
     return model.encode(brought.picture * 2 - 1).cpu().float(), name
+
+
+def _example(name: str) -> tuple[str, bytes]:
+    return EXAMPLES[name], (FOLDER / f"{name}.png").read_bytes()

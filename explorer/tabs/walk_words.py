@@ -8,6 +8,7 @@ from typing import Any
 from explorer.tabs.walk_runs import Made
 from explorer.walk import Station, Walk, station_places
 
+SAME = 1e-4  # of latents, root mean square of a difference: rounding
 UNEVEN = 1.8  # times the average change between neighbours
 SHORT = 28  # characters of a prompt on the timeline
 
@@ -77,8 +78,8 @@ def changes(made: Made) -> str:
     """Where a whole film changes most, and what can be done about it."""
     curve, n = made.curve(), len(made.places)
     mean = fmean(curve)
-    if not mean:
-        return "All frames are one and the same."
+    if mean < SAME:
+        return "All frames are one and the same, but for rounding."
     most = max(range(len(curve)), key=curve.__getitem__)
     times, pair = curve[most] / mean, f"{most + 1} and {(most + 1) % n + 1}"
     if times < UNEVEN:
