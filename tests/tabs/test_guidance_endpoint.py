@@ -7,7 +7,6 @@ import io
 import json
 import re
 import threading
-from dataclasses import replace
 
 import gradio as gr
 import numpy as np
