@@ -6,7 +6,7 @@ sheet.replaceSync(props.css); // as written: a style sheet given to launch() los
 document.adoptedStyleSheets = [...document.adoptedStyleSheets, sheet];
 
 const page = document.documentElement, head = element.querySelector(".present-head"), tour = element.querySelector(".tour");
-const PLAYER = ".player", SHOWN = ".player, .compare", FOLDS = ".fold > button, .about-fold > button";
+const PLAYER = ".player", SHOWN = ".player, .compare", STAGES = `${SHOWN}, .forward, .latents, .walk`, FOLDS = ".fold > button, .about-fold > button";
 let on = false, before = null, shownAt = PLAYER; // before: what leaving puts back; shownAt: the timeline that keys move
 
 // Elements of the tab that is open, or of the page around the tabs.
@@ -64,6 +64,11 @@ const describe = (values) => [`seed ${values.seed}`, `${values.steps} steps`, `g
 function name(values) {
   const player = one(PLAYER), recorded = player?.dataset.run?.startsWith("recorded"), stage = one(shownAt);
   if (!values && stage?.matches(".compare")) return lanesTitle(stage);
+  if (!values && stage && !stage.matches(SHOWN)) { // the stage says the rest itself
+    title("", "");
+    head.querySelector(".present-prompt").textContent = stage.getAttribute("aria-label") ?? "";
+    return;
+  }
   if (!values && recorded) { // the line beside the player says what it is
     const [, prompt, rest] = /“(.*)”, (.*);/s.exec(one(".recorded-line")?.textContent ?? "") ?? [];
     return title(prompt ?? "no prompt", `${rest ?? ""} · recorded run`);
@@ -102,9 +107,9 @@ function enter(full) {
     players: new Map(all(SHOWN).filter((player) => player.keep).map((player) => [player, player.keep()])),
     branching: all("[data-branching]"), restored: "restored" in page.dataset };
   delete page.dataset.restored; // the address stays what it is (url.js)
-  const here = document.activeElement.closest(SHOWN); // what a person works with, else what comes first
-  // Looked for before the page is marked, which lays out a player that a branch has hidden. A tab without a player: all of it.
-  shownAt = here ?? all(SHOWN).find((node) => node.querySelector(".timeline, .scrub").checkVisibility()) ?? one(".tabitem");
+  const here = document.activeElement.closest(STAGES); // what a person works with, else what comes first
+  // Looked for before the page is marked, which lays out a player that a branch has hidden.
+  shownAt = here ?? all(STAGES).find((node) => (node.querySelector(".timeline, .scrub") ?? node).checkVisibility()) ?? one(".tabitem");
   page.classList.add("presenting");
   arrange([shownAt]);
   head.hidden = false;
@@ -179,7 +184,7 @@ document.addEventListener("keydown", (event) => {
   if (key === "t" || key === "T") { used(); return startTour(); }
   if (!(key in MOVES) || event.shiftKey || event.target.matches?.(".split") || (key === " " && event.target.closest?.("button, summary"))) return;
   const timeline = one(shownAt);
-  if (!timeline?.matches(SHOWN)) return;
+  if (!timeline?.matches(STAGES)) return;
   used();
   sending = true;
   timeline.dispatchEvent(new KeyboardEvent("keydown", { key: MOVES[key] }));

@@ -383,3 +383,23 @@ def test_axe_finds_nothing_serious_on_the_stage_and_the_tour(open_page, address,
     page.keyboard.press("PageDown")
     wait_for_tour(page, "told")
     assert violations(page) == []
+
+
+def test_every_tabs_stage_stands_alone_and_larger(page):
+    for tab, stage in (("Forward", ".forward"), ("Latents", ".latents"), ("Walk", ".walk")):
+        page.get_by_role("tab", name=tab, exact=True).click()
+        page.locator(stage).wait_for()
+        width = page.locator(stage).bounding_box()["width"]
+        page.keyboard.press("p")
+        page.locator(".present-head").wait_for()
+        assert page.locator(stage).bounding_box()["width"] > width
+        assert page.locator(".controls:visible").count() == 0
+        assert page.locator(".present-prompt").text_content() == page.locator(stage).get_attribute("aria-label")
+        if tab == "Forward":
+            page.wait_for_function("document.querySelector('.forward').dataset.frame > 0")
+            before = int(page.locator(stage).get_attribute("data-frame"))
+            page.keyboard.press("PageDown")
+            page.wait_for_function("before => document.querySelector('.forward').dataset.frame == before + 1", arg=before)
+        page.keyboard.press("Escape")
+        page.locator(".controls:visible").first.wait_for()
+        assert page.locator(stage).bounding_box()["width"] == width
