@@ -54,6 +54,7 @@ function opened(record) {
 function begin() {
   const one = opened(coming);
   coming = null;
+  if (one.beside && one.beside !== film?.run) { closed.add(one.run); return; } // that film has left the stage
   if (one.beside) { second = one; arrange(); return; }
   if (film) closed.add(film.run);
   past = film && { film, second, at };

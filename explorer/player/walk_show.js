@@ -38,7 +38,7 @@ function paint(pane, one) {
   else if (k !== null && frame.state === "filled") words.push(`step ${k} comes in a moment`);
   pane.badge.textContent = words.join(" · ");
   pane.badge.hidden = !words.length;
-  pane.at = `frame ${i + 1}`; pane.title = `${one.name}, frame ${i + 1}`;
+  pane.at = `frame ${i + 1}`; pane.title = one.name;
   pane.canvas.setAttribute("aria-label", `${one.name}: frame ${i + 1} of ${one.n}${words.length ? `, ${words.join(", ")}` : ""}`);
   pane.figure.querySelector(".enlarge").disabled = false;
   return i;

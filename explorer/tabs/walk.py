@@ -184,7 +184,7 @@ def _opening(model: Model, made: Made) -> Record:
     walk, tracks, preview = made.walk, made.tracks, model.preview
     assert tracks is not None
     return {
-        "run": made.run, "n": len(made.places), "places": [round(place, 6) for place in made.places], "closed": walk.closed,
+        "run": made.run, "n": len(made.places), "places": list(made.places), "closed": walk.closed,
         "kind": walk.kind, "angle": walk.angle, "evaluations": made.evaluations, "shape": list(made.shape),
         "tracks": {name: _short(value) for name, value in tracks._asdict().items()}, "stations": posts(walk, made.ends),
         "names": ways(walk), "name": named(walk),

@@ -102,7 +102,8 @@ def build(model: Model, walks: Walks, stage: gr.HTML) -> None:
         event = button.click(handler, [stage, *more], [link, said, cancel], js=js, **OPTIONS)
         event.success(fn=None, js=f"() => document.querySelector('#{FILE}').click()")
         working.append(event)
-    cancel.click(lambda: [STOPPED, gr.update(interactive=False)], None, [said, cancel], cancels=working, **over)
+    stopped = cancel.click(fn=None, cancels=working)
+    stopped.then(lambda: [STOPPED, gr.update(interactive=False)], None, [said, cancel], **over)  # after the last word of it
     as_shown = f"""(fps, back) => {{
       const now = {shown}?.dataset ?? {{}};
       return [+now.fps || fps, now.way ? now.way === 'back' : back];

@@ -129,6 +129,26 @@ def badge(page) -> str:
     return page.locator(f"{STAGE} .badge").first.inner_text()
 
 
+def stop(page, gate, phase: str) -> None:
+    """Cancels a run that the gate holds, and waits until it is over."""
+    page.locator("#walk-cancel").click()
+    gate.allow(1)
+    page.wait_for_function(f"phase => {ROOT}.dataset.phase === phase", arg=phase)
+
+
+def test_a_first_run_stopped_at_once_leaves_the_page_as_it_was(kept, gate):
+    page = kept
+    page.locator("#walk-run").click()
+    gate.allow(1)
+    page.wait_for_function(f"{ROOT}.dataset.run")
+    stop(page, gate, "empty")
+    page.get_by_text("Stopped before the first frame was there").first.wait_for()
+    assert page.evaluate(f"[{ROOT}.dataset.run, {ROOT}.films().length]") == ["", 0]
+    assert page.locator(f"{STAGE} .hint").is_visible()
+    assert page.locator(f"{STAGE} .badge").first.is_hidden()
+    assert page.locator(f"{STAGE} .even").is_disabled()
+
+
 def test_a_film_is_scrubbed_and_plays_while_it_fills(kept, gate):
     page = kept
     assert page.locator(".stations .prompt").first.input_value() == "pizza"  # the address is in the editor
@@ -240,6 +260,22 @@ def test_even_pace_draws_the_curve_before_and_after(filmed):
     after = [latents for latents, _ in film["pairs"]]
     assert np.std(after) / np.mean(after) < np.std(before) / np.mean(before)
     assert page.get_by_text("latents, before").is_visible()
+
+
+def test_what_is_stopped_halfway_gives_the_film_back(filmed, gate):
+    page = filmed
+    go_to(page, 3)
+    run_ = page.evaluate(f"{ROOT}.dataset.run")
+    for button, calls, filled_ in ((f"{STAGE} .even", STEPS, 4), ("#walk-run", 1, 0)):
+        page.locator(button).click()
+        gate.allow(calls)
+        page.wait_for_function(
+            f"([run, filled]) => {ROOT}.dataset.run !== run && {ROOT}.dataset.filled == filled", arg=[run_, filled_]
+        )
+        stop(page, gate, "done")
+        page.get_by_text("Stopped; this is the film from before").first.wait_for()
+        assert page.evaluate(f"['run', 'filled', 'frame'].map((name) => {ROOT}.dataset[name])") == [run_, "8", "3"]
+    rest(page, 4)  # its frames' own runs are still there to ask for
 
 
 def test_the_film_is_saved_with_all_its_frames(filmed):

@@ -16,7 +16,7 @@ from PIL import Image
 from explorer import Request, run
 from explorer.records import RequestError
 from explorer.tabs.walk import filming, runner
-from explorer.tabs.walk_again import ALONE, NONE, evening, other, otherwise
+from explorer.tabs.walk_again import ALONE, EMPTY, NONE, evening, other, otherwise
 from explorer.tabs.walk_form import STATIONS, asked, checked, parse
 from explorer.tabs.walk_runs import GONE, UNMADE, Made, Walks, steps
 from explorer.tabs.walk_words import changes, posts
@@ -119,6 +119,13 @@ def test_a_circle_closes(tiny_model):
     assert records[0]["places"][-1] == 0.875
 
 
+def test_every_station_has_a_frame_of_its_own(tiny_model):
+    stream = runner(tiny_model, Walks())("pizza @ 0\nstar @ 1\nhouse @ 2\ncat @ 3", frames=13, steps=1, request=ANN)
+    first = next(stream)
+    stream.close()
+    assert {one["place"] for one in first["stations"]} <= set(first["places"])  # to the last bit: thirds, too
+
+
 def test_a_walk_between_pictures_ends_in_them(tiny_model):
     walks = Walks()
     options = {"kind": "pictures", "first": "cat", "second": "star", "frames": 8, "steps": 10, "strength": 0.1}
@@ -131,7 +138,7 @@ def test_a_walk_between_pictures_ends_in_them(tiny_model):
         other_end = made.sources[1 if i == 0 else 0]
         assert (made.latents[i] - source).norm() < (made.latents[i] - other_end).norm()
     for wrong in ({"first": "dog"}, {"second": None}, {"picture": "cat.png"}):
-        with pytest.raises(gr.Error, match=r"^first is 'dog'|^second is None|^The picture to start from: .*not a file"):
+        with pytest.raises(gr.Error, match=r"first is 'dog'|second is None|The picture to start from: .*not a file"):
             list(runner(tiny_model, walks)("pizza @ 1", **options | wrong, request=ANN))
 
 
@@ -161,6 +168,24 @@ def test_the_other_path_is_shown_beside(walked, tiny_model):
     assert list(second.tracks.norm) == list(first.tracks.other_norm)
     between = [float((first.latents[i] - second.latents[i]).square().mean().sqrt()) for i in range(8)]
     assert f"frame {int(np.argmax(between)) + 1}, by {max(between):.2f}" in beside[-1]["summary"]
+
+
+def test_a_film_that_is_even_or_empty_is_not_made_again(walked, tiny_model):
+    made, walks = walked[1].get(walked[0][0]["run"]), Walks()
+    even, same, bare = (Made(made.walk, made.places, evaluations=3) for _ in range(3))
+    for film, apart in ((even, 0.3), (same, 1e-6), (bare, None)):
+        film.x0 = made.x0
+        if apart is not None:
+            film.pictures, film.latents = made.pictures, made.latents
+            film.apart = {i: (apart * (1 + i / 1000), 0.0) for i in range(7)}
+        walks.put("ann", film)
+    for handler, film, sentence in (
+        (evening, even, "is even already"), (evening, same, "one and the same"), (evening, bare, "Only 0 of 8 frames"),
+        (other, bare, EMPTY),
+    ):  # fmt: skip
+        with pytest.raises(gr.Error, match=sentence):
+            list(handler(tiny_model, walks, filming)(film.run, ANN))
+    assert "but for rounding" in changes(same)
 
 
 def test_what_has_no_other_path_and_no_film_is_told(tiny_model):
