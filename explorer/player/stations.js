@@ -109,7 +109,9 @@ function take(value) {
   }
   while (rows.length < COUNTS[kind][0]) rows.push({ prompt: rows[0]?.prompt ?? "", seed: roll() });
   draw();
-  if (turned && written() !== value.text) tell(true);
+  const typing = root.closest(".trial")?.querySelector(".stations-text")?.contains(document.activeElement);
+  const fits = value.text.split("\n").filter((line) => line.trim()).length === shown().length; // an address may have too few or many
+  if ((turned || !(fits || typing)) && written() !== value.text) tell(true);
 }
 watch("value", () => take(props.value));
 take(props.value);

@@ -72,7 +72,6 @@ function look(k) {
   touched = true;
   const steps = film.evaluations, next = Math.min(Math.max(k, 0), steps);
   own = next >= steps ? null : next;
-  root.dataset.own = next;
   request();
 }
 ownSlider.addEventListener("input", () => look(+ownSlider.value));

@@ -70,7 +70,7 @@ function show() {
   find(".summary").textContent = films().map((one) => one.said).filter(Boolean).join(" ");
   large.refresh();
   if (root.painted.at(-1) !== i) root.painted.push(i);
-  Object.assign(root.dataset, { frame: at, shown: i, painted: root.painted.length });
+  Object.assign(root.dataset, { frame: at, shown: i, own: own ?? film.evaluations, painted: root.painted.length });
   settle();
 }
 
