@@ -17,6 +17,7 @@ const make = (tag, className, html = "") => Object.assign(document.createElement
 let film = null, second = null, coming = null; // on the stage, beside it, and one of which nothing is to be seen yet
 let at = 0, own = null; // the frame under the cursor; the step of its own denoising, null for the end
 let past = null; // what was on the stage before its film, {film, second, at}: it may come back
+let pressed = null; // the form's values as text when Run was pressed; see walk_formed.js
 let phase = "empty", rest = "empty", ending = 0, asking = null, ticking = false, stale = false;
 const closed = new Set(), large = buildLarge(find(".large"), root);
 root.looked = () => film?.run ?? ""; // what the buttons below the stage are about
@@ -58,6 +59,7 @@ function begin() {
   if (one.beside) { second = one; arrange(); return; }
   if (film) closed.add(film.run);
   past = film && { film, second, at };
+  one.wish = one.before ? film?.wish : pressed; // an even pace is of the same walk
   put(one);
 }
 
@@ -168,6 +170,7 @@ function running(on) {
   const held = trial.contains(document.activeElement) && document.activeElement.closest(".trial-run, .trial-cancel");
   trial.toggleAttribute("data-running", on);
   if (held) trial.querySelector(on ? ".trial-cancel" : ".trial-run")?.focus();
+  compareForm();
   for (const button of root.querySelectorAll(".again button")) button.disabled = on || !film || (film.kind === "sphere" && button.matches(".other"));
 }
 

@@ -6,6 +6,7 @@ person rests on it. Pictures are drawn on canvases, so that nothing flashes whil
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -16,13 +17,13 @@ import gradio as gr
 HERE = Path(__file__).parent
 SCRIPTS = (
     "colour.js", "large.js", "words.js", "walk.js", "walk_show.js", "walk_axis.js", "walk_curves.js", "walk_compass.js",
-    "walk_words.js", "walk_input.js",
+    "walk_words.js", "walk_formed.js", "walk_input.js",
 )  # fmt: skip
 CSS = HERE / "walk.css"  # given to launch()
 HINT = "Press Run: a film between your stations appears here, frame by frame, its ends first."
 ABOUT = (
     "Every frame is a whole run of the model from its own point of the path. Along a straight line between two noises the "
-    "norm dips, and the pictures with it; along the sphere it stays. Between prompts pictures mix, or jump."
+    "norm dips; along the sphere it stays. Between prompts pictures mix, or jump."
 )
 
 Asked = Callable[[Any], Mapping[str, Any]]
@@ -88,3 +89,10 @@ def stations(elem_id: str, text: str, presets: Mapping[str, str], prompts: Seque
 def tell(elem_id: str, name: str) -> str:
     """The `js` of a listener that tells the stage "run", "cancel" or "end", in the browser, before any request."""
     return f"() => {{ document.querySelector('#{elem_id} .walk').dispatchEvent(new CustomEvent('{name}')); }}"
+
+
+def formed(elem_id: str, name: str, controls: Sequence[str]) -> str:
+    """The `js` of a listener that is given the form's values: tells the stage "formed" (changed) or "asked" (to run)."""
+    values = f"Object.fromEntries({json.dumps(list(controls))}.map((name, i) => [name, values[i]]))"
+    event = f"new CustomEvent('{name}', {{ detail: {values} }})"
+    return f"(...values) => {{ document.querySelector('#{elem_id} .walk')?.dispatchEvent({event}); }}"

@@ -35,7 +35,7 @@ function compass() {
   find(".posts").innerHTML = dots() + posts.slice(0, places.length).map((post) => { const [x, y] = point(...post); return `<circle class="post-dot" cx="${x.toFixed(1)}" cy="${y.toFixed(1)}" r="4"/>`; }).join("");
   find(".compass-title").textContent = latents ? "Where its latents lie" : "Where its noise lies";
   find(".compass-said").textContent = total < 1 ? "The noise stands still here; only the prompt moves."
-    : `The distance from the middle is the norm; ${latents ? "" : "noise lies on the circle, and "}the angle is what the path has covered.${names.other ? ` Violet ${names.norm}, dashed ${names.other}.` : ""}`;
+    : `The distance from the middle is the norm; ${latents ? "" : "noise lies on the circle, and "}the angle is what the path has covered.${names.other ? ` Violet: by ${names.norm}. Dashed: by ${names.other}. Slerp follows the circle, lerp is the straight line.` : ""}`;
 }
 
 // Where every frame lies on the path: close together where an even pace has put more of them.

@@ -19,10 +19,10 @@ function layout() {
   const of = tracks.of, pairs = (one, k) => (one ? Array.from({ length: one.n - (one.closed ? 0 : 1) }, (_, i) => one.pairs[i]?.[k] ?? null) : []);
   const noise = [{ label: `${of} norm${names.norm && `, ${names.norm}`}`, colour: "x_t", dash: 0, values: () => tracks.norm, digits: 3 }];
   if (names.other) noise.push({ label: `${of} norm, ${names.other}`, colour: "uncond", dash: 1, values: () => tracks.other_norm, digits: 3 });
-  noise.push({ label: "angle covered", colour: "x_t", dash: 2, values: () => tracks.angle, own: true, digits: 0, unit: "°" });
+  noise.push({ label: "angle, own scale", colour: "x_t", dash: 2, values: () => tracks.angle, own: true, digits: 0, unit: "°" });
   const next = [
     { label: "change of latents", colour: "x0", dash: 0, values: () => pairs(film, 0), between: true, digits: 3 },
-    { label: "change, 1 − SSIM", colour: "update", dash: 1, values: () => pairs(film, 1), between: true, own: true, digits: 3 },
+    { label: "1 − SSIM, own scale", colour: "update", dash: 1, values: () => pairs(film, 1), between: true, own: true, digits: 3 },
   ];
   const beside = second ? { label: `latents, ${second.name.split(" ").at(-1)}`, values: () => pairs(second, 0) } : film?.before ? { label: "latents, before", values: () => film.before } : null;
   if (beside) next.splice(1, 0, { ...beside, colour: "uncond", dash: 2, between: true, digits: 3 });

@@ -9,7 +9,7 @@ function whereabouts(one, i) {
   if (one.kind === "sphere") return `This frame begins ${Math.round(one.angle)}° away from the noise in the middle, ${Math.round(360 * place)}° around it`;
   if (one.kind === "circle") return on >= 0 ? `This is ${escaped(stations[on].said)}, ${Math.round(360 * place)}° around the circle` : `${Math.round(360 * place)}° around the circle`;
   if (on >= 0 && one.kind === "pictures") return `This begins in the latents of ${escaped(stations[on].said)} itself, and makes ${one.evaluations} of its steps anew`;
-  if (on >= 0) return `This is ${escaped(stations[on].said)} itself, a plain run`;
+  if (on >= 0) return `This is ${escaped(stations[on].said)} itself: a plain run, to rounding`;
   const k = stations.findLastIndex((station) => station.place <= place), from = stations[k], to = stations[k + 1];
   return `${percent((place - from.place) / (to.place - from.place))} of the way from ${escaped(from.said)} to ${escaped(to.said)}`;
 }

@@ -49,6 +49,10 @@ def build(model: Model, sessions: Sessions) -> Linked:
     run = gr.Textbox("", label="Run", visible="hidden")
     even, beside = (gr.Button(name, visible="hidden", elem_id=name) for name in (EVEN, BESIDE))
 
+    linked = {name: one for name, one in controls.items() if name not in ("picture", "second_picture")}
+    values = list(linked.values())
+    gr.on([one.change for one in values], fn=None, js=player.formed(STAGE, "formed", list(linked)), inputs=values)  # type: ignore[attr-defined]
+    start.click(fn=None, js=player.formed(STAGE, "asked", list(linked)), inputs=values)
     looked = f"() => document.querySelector('#{STAGE} .walk').looked()"
     again = {"api_visibility": "private", "js": looked, **RUNS}
     started: list[Any] = []
@@ -63,7 +67,6 @@ def build(model: Model, sessions: Sessions) -> Linked:
         for over in (running.then, running.failure):  # gradio's then() is silent after an error
             over(fn=None, js=player.tell(STAGE, "end"))
     cancel.click(fn=None, js=player.tell(STAGE, "cancel"), cancels=started)
-    linked = {name: one for name, one in controls.items() if name not in ("picture", "second_picture")}
     return Linked(linked, checked, str(start.elem_id))
 
 
@@ -162,21 +165,24 @@ def filming(
             for k, (i, step) in enumerate(zip(one.frames, one.steps, strict=True), done + 1):
                 picture = model.decode(step.latents)  # one by one, and Cancel is heard between them
                 pairs = [[a, *(round(value, 5) for value in pair)] for a, pair in made.finish(i, step, picture).items()]
-                doing = f"{note}Frame {k} of {n} is there" if k < n else ""
+                doing = f"{note}{_there(k, n)}" if k < n else ""
                 yield {"run": run, "frame": i, "picture": wire.data_uri(picture), "pairs": pairs, "doing": doing}
 
 
 def _making(model: Model, made: Made, one: Batch, note: str) -> Record:
     """The frames that are being made, as the model predicts them now."""
-    first, n = len(made.pictures) + 1, len(made.places)
-    which = f"Frame {first}" if len(one.frames) == 1 else f"Frames {first} to {first + len(one.frames) - 1}"
+    so_far, count = _there(len(made.pictures), len(made.places)), len(one.frames)
     x0s = {i: step.x0 for i, step in zip(one.frames, one.steps, strict=True)}
     return {
         "run": made.run,
         "evaluation": one.evaluation,
-        "doing": f"{note}{which} of {n}: {one.evaluation + 1} of {made.evaluations} steps",
+        "doing": f"{note}{so_far}; {count} more at step {one.evaluation + 1} of {made.evaluations}",
         "planes": {str(i): plane(model, x0) for i, x0 in x0s.items() if x0 is not None},
     }
+
+
+def _there(count: int, n: int) -> str:
+    return f"{count} of {n} frames {'is' if count == 1 else 'are'} there"
 
 
 def _opening(model: Model, made: Made) -> Record:

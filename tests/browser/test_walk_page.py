@@ -162,7 +162,7 @@ def test_a_film_is_scrubbed_and_plays_while_it_fills(kept, gate):
     assert [i for i in range(8) if states[i] == "filled"] == [0, 1, 3, 7]
     gate.allow(1)
     page.wait_for_function(f"{STATES}.filter((state) => state === 'making').length === 4")
-    page.get_by_text("Frames 5 to 8 of 8: 1 of 4 steps").wait_for()
+    page.get_by_text("4 of 8 frames are there; 4 more at step 1 of 4").wait_for()
     for i in (0, 1, 3, 7):
         rest(page, i)
         assert badge(page) == ""
@@ -405,3 +405,12 @@ def test_a_phone_has_the_film_the_timeline_and_run_first(chromium, address):
     assert order == sorted(order)
     page.context.close()
     assert wrong == []
+
+
+def test_a_changed_form_says_so_until_it_is_as_it_was(filmed):
+    page = filmed
+    field = page.locator(".walk-tab .controls").get_by_label("number input for Guidance")
+    for value, said in (("9", "The form has changed; press Run to see it."), ("4", "")):
+        field.fill(value)
+        field.press("Tab")
+        page.wait_for_function("said => document.querySelector('.walk .formed').textContent === said", arg=said)

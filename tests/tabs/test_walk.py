@@ -54,7 +54,7 @@ def test_a_film_begins_with_its_path_and_has_every_frame_once(walked):
     assert [record["frame"] for record in records if "frame" in record] == order(8)
     shown = [(record["evaluation"], *record["planes"]) for record in records if "planes" in record]
     assert shown == [(k, str(i)) for i in order(8) for k in range(3)]
-    assert "Frame 1 of 8: 1 of 3 steps" in [record.get("doing") for record in records]
+    assert "0 of 8 frames are there; 1 more at step 1 of 3" in [record.get("doing") for record in records]
     assert json.loads(json.dumps(records)) == records
     pairs = {pair[0]: pair[1:] for record in records for pair in record.get("pairs", [])}
     assert sorted(pairs) == list(range(7))
