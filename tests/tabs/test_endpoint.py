@@ -59,7 +59,7 @@ def test_parameters_are_named_and_described(client):
 
 
 def test_only_the_runs_are_public_endpoints(client):
-    public = {"/reverse", "/forward", "/latents", "/guidance"}
+    public = {"/reverse", "/forward", "/latents", "/guidance", "/walk"}
     public |= {"/fork", "/compare", "/ddpm_lesson", "/predicted_against_true", "/negative_prompt", "/diversity"}
     assert set(client.view_api(return_format="dict")["named_endpoints"]) == public
 
