@@ -175,6 +175,8 @@ def test_a_rescaled_prediction_has_the_formula_that_made_it(swept):
     more.click()
     phi = page.locator('.guidance-tab input[type="number"][aria-label$=" for Guidance rescale"]')
     negative = page.locator(".guidance-tab").get_by_role("textbox", name="Negative prompt")
+    phi.wait_for()
+    page.wait_for_timeout(300)  # Gradio writes a field's own value once more just after it is there; no person is as fast
     negative.fill("red")
     negative.press("Tab")
     page.wait_for_function("location.search.includes('negative_prompt=red')")  # what was just opened is there for good
