@@ -5,6 +5,7 @@ A function rather than a subclass of gr.HTML: Gradio writes a .pyi file beside e
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,19 @@ def player(
     )
 
 
-def signal(elem_id: str, name: str) -> str:
-    """The `js` of a listener that tells a player "run", "cancel" or "end", in the browser, before any request."""
-    return f"() => {{ document.querySelector('#{elem_id} .player').dispatchEvent(new CustomEvent('{name}')); }}"
+def signal(elem_id: str, name: str, part: str = "player") -> str:
+    """The `js` of a listener that tells a player "run", "cancel" or "end", in the browser, before any request.
+
+    Args:
+        elem_id: of the component.
+        name: of the event.
+        part: the class of the element in it that listens.
+    """
+    return f"() => {{ document.querySelector('#{elem_id} .{part}').dispatchEvent(new CustomEvent('{name}')); }}"
+
+
+def formed(elem_id: str, name: str, part: str, controls: Sequence[str]) -> str:
+    """The `js` of a listener that is given the form's values: tells the part "formed" (changed) or "asked" (to run)."""
+    values = f"Object.fromEntries({json.dumps(list(controls))}.map((name, i) => [name, values[i]]))"
+    event = f"new CustomEvent('{name}', {{ detail: {values} }})"
+    return f"(...values) => {{ document.querySelector('#{elem_id} .{part}')?.dispatchEvent({event}); }}"

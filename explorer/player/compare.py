@@ -11,6 +11,8 @@ from typing import Any
 
 import gradio as gr
 
+from explorer.player import signal
+
 HERE = Path(__file__).parent
 SCRIPTS = ("colour.js", "large.js", "words.js", "lanes.js", "compare.js", "keeplanes.js")
 CSS = HERE / "compare.css"  # given to launch()
@@ -56,4 +58,4 @@ def compare(
 
 def tell(elem_id: str, name: str) -> str:
     """The `js` of a listener that tells a comparison "run", "cancel" or "end", in the browser, before any request."""
-    return f"() => {{ document.querySelector('#{elem_id} .compare').dispatchEvent(new CustomEvent('{name}')); }}"
+    return signal(elem_id, name, "compare")

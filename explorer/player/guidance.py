@@ -6,7 +6,6 @@ the microscope's planes of the chosen cell are asked for when they are looked at
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -72,14 +71,6 @@ def drawer(elem_id: str, value: Sequence[Sequence[float]]) -> gr.HTML:
         apply_default_css=False,
         padding=False,
     )
-
-
-def tell(stage: str, name: str, controls: Sequence[str]) -> str:
-    """The `js` of a listener that is given the form's values: tells the stage "formed" (changed) or "asked" (to run)."""
-    names = json.dumps(list(controls))
-    values = f"Object.fromEntries({names}.map((name, i) => [name, values[i]]))"
-    event = f"new CustomEvent('{name}', {{ detail: {values} }})"
-    return f"(...values) => {{ document.querySelector('#{stage} .compare')?.dispatchEvent({event}); }}"
 
 
 def send(stage: str) -> str:

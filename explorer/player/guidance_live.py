@@ -10,7 +10,7 @@ from typing import Any
 
 import gradio as gr
 
-from explorer.player import compare
+from explorer.player import compare, signal
 
 HERE = Path(__file__).parent
 CSS = HERE / "guidance_live.css"  # given to launch()
@@ -84,7 +84,7 @@ def grid(elem_id: str, name: str, hint: str, *, seed: int, seeds: int, scales: s
 
 def tell(elem_id: str, name: str) -> str:
     """The `js` of a listener that tells a grid "run", "cancel" or "end", in the browser, before any request."""
-    return f"() => {{ document.querySelector('#{elem_id} .seeds-scales').dispatchEvent(new CustomEvent('{name}')); }}"
+    return signal(elem_id, name, "seeds-scales")
 
 
 def _joined(names: Sequence[str]) -> str:

@@ -6,13 +6,14 @@ person rests on it. Pictures are drawn on canvases, so that nothing flashes whil
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+
+from explorer.player import signal
 
 HERE = Path(__file__).parent
 SCRIPTS = (
@@ -88,11 +89,4 @@ def stations(elem_id: str, text: str, presets: Mapping[str, str], prompts: Seque
 
 def tell(elem_id: str, name: str) -> str:
     """The `js` of a listener that tells the stage "run", "cancel" or "end", in the browser, before any request."""
-    return f"() => {{ document.querySelector('#{elem_id} .walk').dispatchEvent(new CustomEvent('{name}')); }}"
-
-
-def formed(elem_id: str, name: str, controls: Sequence[str]) -> str:
-    """The `js` of a listener that is given the form's values: tells the stage "formed" (changed) or "asked" (to run)."""
-    values = f"Object.fromEntries({json.dumps(list(controls))}.map((name, i) => [name, values[i]]))"
-    event = f"new CustomEvent('{name}', {{ detail: {values} }})"
-    return f"(...values) => {{ document.querySelector('#{elem_id} .walk')?.dispatchEvent({event}); }}"
+    return signal(elem_id, name, "walk")

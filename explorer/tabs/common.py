@@ -28,6 +28,11 @@ T = TypeVar("T")
 Handler = Callable[..., Iterator[Any]]
 
 
+def slug(text: str) -> str:
+    """The words of a text for a file's name: ASCII letters and digits, with hyphens between."""
+    return "-".join("".join(c if c.isascii() and c.isalnum() else " " for c in text).split())
+
+
 def told(handler: Handler) -> Handler:
     """Maps errors of a streaming handler to one sentence on the page and in the API; the last result stays."""
 

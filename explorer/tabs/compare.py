@@ -16,7 +16,7 @@ from explorer.player.compare import compare as comparison
 from explorer.records import Model, Request, RequestError, Step
 from explorer.samplers import SAMPLERS
 from explorer.tabs.common import paced, told
-from explorer.tabs.form import GUIDANCE, STEPS, cut_note, numeral, taken
+from explorer.tabs.form import GUIDANCE, STEPS, cut_note, numeral, one_of, taken
 from explorer.tabs.gpu import denoise, denoise_batch
 from explorer.tabs.lanes import Lane, Record, asked, buttons, curve, difference, place, record, wire
 
@@ -66,19 +66,13 @@ def checked(given: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
     return taken(
         given,
         {
-            "change": lambda text: _one_of("change", text, CHANGES),
+            "change": lambda text: one_of("change", text, CHANGES),
             "other_prompt": lambda text: limits.text("other_prompt", text),
-            "other_sampler": lambda text: _one_of("other_sampler", text, tuple(SAMPLERS)),
+            "other_sampler": lambda text: one_of("other_sampler", text, tuple(SAMPLERS)),
             "other_steps": lambda text: limits.whole("other_steps", numeral(text), STEPS),
             "other_guidance": lambda text: limits.number("other_guidance", numeral(text), GUIDANCE),
         },
     )
-
-
-def _one_of(field: str, text: str, names: Sequence[str]) -> str:
-    if text not in names:
-        raise RequestError(f"{field} is {text[:40]!r}; it must be one of {', '.join(names)}.")
-    return text
 
 
 def runner(model: Model) -> Callable[..., Iterator[Record]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from html import escape
 from typing import Any
@@ -132,6 +132,17 @@ def numeral(text: str) -> Any:
     except ValueError:
         return text
     return int(value) if value.is_integer() else value
+
+
+def one_of(field: str, text: str, names: Collection[str]) -> str:
+    """The text, where it is one of these names; an empty one is not spoken of.
+
+    Raises:
+        RequestError: names the field, the text and the names.
+    """
+    if text not in names:
+        raise RequestError(f"{field} is {text[:40]!r}; it must be one of {', '.join(filter(None, names))}.")
+    return text
 
 
 def taken(given: Mapping[str, str], readers: Mapping[str, Callable[[str], Any]]) -> tuple[dict[str, Any], list[str]]:

@@ -13,7 +13,7 @@ import gradio as gr
 from explorer.forward import Noising
 from explorer.records import Model, RequestError
 from explorer.sheets import COLUMNS, gif, sheet
-from explorer.tabs.common import told
+from explorer.tabs.common import slug, told
 from explorer.tabs.forward_runs import GONE, Runs
 
 DEFAULT = 11  # columns: at T = 10 every state, x_0 to x_10
@@ -73,7 +73,7 @@ def kept(runs: Runs, run: Any) -> Noising:
 @contextmanager
 def place(state: Noising, ending: str) -> Iterator[Path]:
     """Where to write a file, named after what it shows; Gradio copies it into its cache before the place is gone again."""
-    name = "-".join("".join(c if c.isascii() and c.isalnum() else " " for c in state.source.name).split())[:40]
+    name = slug(state.source.name)[:40]
     made = f"{state.schedule.name} T {state.schedule.steps}".replace("'", "").replace(" ", "-")
     with tempfile.TemporaryDirectory(prefix="diffuscope-") as folder:
         yield Path(folder) / f"diffuscope-forward-{name or 'picture'}-{made}.{ending}"

@@ -13,9 +13,8 @@ from explorer import limits, noising
 from explorer.forward_schedule import DRAWN, KNOTS, NAMES, knots
 from explorer.noising import T_RANGE
 from explorer.player import forward as player
-from explorer.records import RequestError
 from explorer.tabs import picture_field
-from explorer.tabs.form import numeral, taken
+from explorer.tabs.form import numeral, one_of, taken
 
 HERE = Path(__file__).parent
 CSS = HERE / "forward.css"  # given to launch()
@@ -94,20 +93,14 @@ def _drawn(text: str) -> str:
     return text
 
 
-def _one_of(field: str, text: str, names: tuple[str, ...]) -> str:
-    if text not in names:
-        raise RequestError(f"{field} is {text[:40]!r}; it must be one of {', '.join(filter(None, names))}.")
-    return text
-
-
 READERS: Mapping[str, Any] = {
     "example": picture_field.example,
-    "schedule": lambda text: _one_of("schedule", text, NAMES),
+    "schedule": lambda text: one_of("schedule", text, NAMES),
     "steps": lambda text: limits.whole("steps", numeral(text), T_RANGE),
     "seed": lambda text: limits.whole("seed", numeral(text), limits.SEED),
-    "rescaled": lambda text: _one_of("rescaled", text, ("true", "false")) == "true",
+    "rescaled": lambda text: one_of("rescaled", text, ("true", "false")) == "true",
     "drawn": _drawn,
-    "second": lambda text: _one_of("second", text, ("", *NAMES)),
+    "second": lambda text: one_of("second", text, ("", *NAMES)),
     "prompt": lambda text: limits.text("prompt", text),
 }
 

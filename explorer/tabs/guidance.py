@@ -13,6 +13,7 @@ from torch import Tensor
 from explorer import frames, microscope
 from explorer.forks import counted
 from explorer.lessons import spread
+from explorer.player import formed
 from explorer.player import guidance as player
 from explorer.records import Model, Request, Step
 from explorer.samplers import SAMPLERS
@@ -62,8 +63,8 @@ def build(model: Model, sessions: Sessions) -> Linked:
             meet = guidance_out.build(model, sessions, sweeps, stage)
     folded = guidance_folds.build(model, sessions, controls, STAGE)
     values = list(controls.values())
-    gr.on([one.change for one in values], fn=None, js=player.tell(STAGE, "formed", list(controls)), inputs=values)  # type: ignore[attr-defined]
-    start.click(fn=None, js=player.tell(STAGE, "asked", list(controls)), inputs=values)
+    gr.on([one.change for one in values], fn=None, js=formed(STAGE, "formed", "compare", list(controls)), inputs=values)  # type: ignore[attr-defined]
+    start.click(fn=None, js=formed(STAGE, "asked", "compare", list(controls)), inputs=values)
     wire(runner(model, sweeps), start, cancel, values, stage, NAME)
     press = f"document.querySelector('.guidance-tab:not([data-running]) #{start.elem_id}')?.click()"
     controls["prompt"].submit(fn=None, js=f"() => {{ {press}; }}")  # type: ignore[attr-defined]

@@ -16,7 +16,7 @@ from explorer.samplers import SAMPLERS
 from explorer.schedule import schedule
 from explorer.sweep import check_scales
 from explorer.tabs.common import prompts
-from explorer.tabs.form import DEFAULTS, PROMPTS, QUICK, cut_note, numeral
+from explorer.tabs.form import DEFAULTS, PROMPTS, QUICK, cut_note, numeral, one_of
 
 SCALES = "0, 1, 3, 5, 8, 12"
 PRESETS: Mapping[str, str] = {
@@ -150,12 +150,6 @@ def _about(name: Any) -> str:
     return f'<p data-dial="{row.name.split()[0]}">{escape(said)}</p>'
 
 
-def _one_of(field: str, text: str, names: Mapping[str, Any]) -> str:
-    if text not in names:
-        raise RequestError(f"{field} is {text[:40]!r}; it must be one of {', '.join(names)}.")
-    return text
-
-
 def _fine(text: str, check: Callable[[str], Any]) -> str:
     """A text that stays one, when it passes its check."""
     check(text)
@@ -167,12 +161,12 @@ READERS: Mapping[str, Callable[[str], Any]] = {
     "seed": lambda text: limits.whole("seed", numeral(text), limits.SEED),
     "steps": lambda text: limits.whole("steps", numeral(text), STEPS),
     "scales": lambda text: _fine(text, parse),
-    "dial": lambda text: _one_of("dial", text, DIALS),
+    "dial": lambda text: one_of("dial", text, DIALS),
     "low": lambda text: limits.number("low", numeral(text), NOISE),
     "high": lambda text: limits.number("high", numeral(text), NOISE),
     "rest": lambda text: limits.number("rest", numeral(text), limits.GUIDANCE),
     "drawn": lambda text: _fine(text, knots),
-    "sampler": lambda text: _one_of("sampler", text, SAMPLERS),
+    "sampler": lambda text: one_of("sampler", text, SAMPLERS),
     "negative_prompt": lambda text: limits.text("negative_prompt", text),
     "guidance_rescale": lambda text: limits.number("guidance_rescale", numeral(text), limits.UNIT),
 }

@@ -17,7 +17,7 @@ from explorer.player import guidance as player
 from explorer.records import Model, RequestError
 from explorer.samplers import SAMPLERS
 from explorer.sessions import Sessions
-from explorer.tabs.common import session, told
+from explorer.tabs.common import session, slug, told
 from explorer.tabs.guidance_runs import GONE, Sweep, Sweeps
 from explorer.tabs.url import Linked
 
@@ -111,5 +111,5 @@ def contact_sheet(sweep: Sweep) -> bytes:
 def _name(sweep: Sweep) -> str:
     """A file's name, after what it shows."""
     request = sweep.requests[0]
-    words = "-".join("".join(c if c.isascii() and c.isalnum() else " " for c in request.prompt).split())[:40]
+    words = slug(request.prompt)[:40]
     return f"diffuscope-guidance-{words or 'no-prompt'}-seed-{request.seed}"

@@ -12,7 +12,7 @@ import gradio as gr
 
 from explorer import latent_files, latents
 from explorer.records import Model, RequestError
-from explorer.tabs.common import session, told
+from explorer.tabs.common import session, slug, told
 from explorer.tabs.latents_asking import Answer, Asked, parts
 from explorer.tabs.latents_mix import edited
 from explorer.tabs.latents_store import Record, Shelf, record
@@ -42,7 +42,7 @@ def saving(model: Model, shelf: Shelf) -> Asked:
                 "edits": made if len(made) < EDITS else "many",
             }
             data = latent_files.to_safetensors(own, facts)
-        words = "-".join("".join(c if c.isascii() and c.isalnum() else " " for c in held.name).split())[:40]
+        words = slug(held.name)[:40]
         name = f"diffuscope-latent-{words or 'picture'}{'-edited' if changes else ''}.{form}"
         return {"name": name, "data": base64.b64encode(data).decode(), "bytes": len(data)}
 

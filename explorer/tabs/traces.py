@@ -33,7 +33,7 @@ from explorer.player import signal
 from explorer.records import Model, Preview, RequestError, Trajectory
 from explorer.sessions import Sessions
 from explorer.snippet import snippet
-from explorer.tabs.common import HERE, REPLAYED, paced, session, told
+from explorer.tabs.common import HERE, REPLAYED, paced, session, slug, told
 from explorer.tabs.descent import descent, settings
 from explorer.tabs.export import export, webp
 
@@ -209,7 +209,7 @@ def _line(kind: str, trajectory: Trajectory, model: Model) -> str:
 @contextmanager
 def _place(trajectory: Trajectory, ending: str) -> Iterator[Path]:
     """Where to write a file, named after the run; Gradio copies it into its cache before the place is gone again."""
-    words = "-".join("".join(c if c.isascii() and c.isalnum() else " " for c in trajectory.request.prompt).split())[:40]
+    words = slug(trajectory.request.prompt)[:40]
     first = trajectory.steps[0].index
     own = f"seed-{trajectory.request.seed}" + (f"-branch-from-{first}" if first else "")
     with tempfile.TemporaryDirectory(prefix="diffuscope-") as folder:

@@ -10,6 +10,7 @@ import gradio as gr
 
 from explorer import frames as wire
 from explorer import walk as path
+from explorer.player import formed
 from explorer.player import walk as player
 from explorer.records import Model
 from explorer.sessions import Sessions
@@ -51,8 +52,8 @@ def build(model: Model, sessions: Sessions) -> Linked:
 
     linked = {name: one for name, one in controls.items() if name not in ("picture", "second_picture")}
     values = list(linked.values())
-    gr.on([one.change for one in values], fn=None, js=player.formed(STAGE, "formed", list(linked)), inputs=values)  # type: ignore[attr-defined]
-    start.click(fn=None, js=player.formed(STAGE, "asked", list(linked)), inputs=values)
+    gr.on([one.change for one in values], fn=None, js=formed(STAGE, "formed", "walk", list(linked)), inputs=values)  # type: ignore[attr-defined]
+    start.click(fn=None, js=formed(STAGE, "asked", "walk", list(linked)), inputs=values)
     looked = f"() => document.querySelector('#{STAGE} .walk').looked()"
     again = {"api_visibility": "private", "js": looked, **RUNS}
     started: list[Any] = []

@@ -15,7 +15,7 @@ from explorer import film, film_sheet
 from explorer.film import FORMATS
 from explorer.film_sheet import COUNTS, Row
 from explorer.records import Model, RequestError
-from explorer.tabs.common import told
+from explorer.tabs.common import slug, told
 from explorer.tabs.walk_runs import Made, Walks
 from explorer.tabs.walk_words import posts
 
@@ -178,13 +178,9 @@ def named(made: Made, there: list[int]) -> str:
     walk, n = made.walk, len(made.places)
     ends = [walk.stations[0], walk.stations[-1]] if walk.kind != "pictures" else []
     texts = dict.fromkeys(made.ends or [f"{one.prompt} {one.seed}" for one in ends])
-    words = "-to-".join(filter(None, (_plain(text)[:32].strip("-") for text in texts)))
+    words = "-to-".join(filter(None, (slug(text)[:32].strip("-") for text in texts)))
     count = f"{n}" if len(there) == n else f"{len(there)}-of-{n}"
     return f"diffuscope-walk-{walk.kind}-{words or 'no-prompt'}-{count}-frames"
-
-
-def _plain(text: str) -> str:
-    return "-".join("".join(c if c.isascii() and c.isalnum() else " " for c in text).split())
 
 
 def _row(made: Made, i: int, marks: list[dict[str, Any]]) -> Row:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import gradio as gr
@@ -12,7 +12,7 @@ from explorer.player import walk as player
 from explorer.records import Model, Request, RequestError
 from explorer.samplers import SAMPLERS
 from explorer.tabs import picture_field
-from explorer.tabs.form import PROMPTS, SCALE, numeral, taken
+from explorer.tabs.form import PROMPTS, SCALE, numeral, one_of, taken
 from explorer.tabs.picture_field import EXAMPLES
 from explorer.tabs.walk_sources import LABELS
 from explorer.walk import Station, Walk
@@ -149,13 +149,8 @@ def _choices(rows: Mapping[str, str]) -> list[tuple[str, str]]:
     return [(label, value) for value, label in rows.items()]
 
 
-def _one_of(field: str, names: Any) -> Callable[[str], str]:
-    def read(text: str) -> str:
-        if text not in names:
-            raise RequestError(f"{field} is {text[:40]!r}; it must be one of {', '.join(names)}.")
-        return text
-
-    return read
+def _one_of(field: str, names: Collection[str]) -> Callable[[str], str]:
+    return lambda text: one_of(field, text, names)
 
 
 def _stations(text: str) -> str:
