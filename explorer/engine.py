@@ -148,7 +148,7 @@ def _loop(model: Model, lanes: list[_Lane]) -> Iterator[list[Step]]:
 
 def _uncond(model: Model, lane: _Lane) -> Conditioning | None:
     guided = any(guidance != 1 for guidance in lane.guidance[lane.k :])
-    return model.encode_prompt(lane.request.negative_prompt) if guided else None
+    return model.encode_negative(lane.request.negative_prompt) if guided else None
 
 
 class _Memo:

@@ -175,6 +175,20 @@ class Part:
     facts: Mapping[str, str | int]  # what else a reader would ask for
 
 
+@dataclass(frozen=True, kw_only=True)
+class Abilities:
+    """What a model can do and what suits it, told by its own config rather than by its name."""
+
+    prompts: bool = True  # False: unconditional; its only prompt is the empty one
+    # "cfg": two calls, with the prompt and without; "embedded": one call that is told the scale (LCM); "none": one call
+    guidance: str = "cfg"
+    latent: bool = True  # False: there is no VAE, the latent is the picture
+    sampler: str = "DDIM"  # these three: where its form begins
+    steps: int = 20
+    scale: float = 4.0  # of guidance; 1 for models distilled to run without
+    distilled: bool = False  # made for a few steps
+
+
 class Model(Protocol):
     """What the engine asks of a model. Implementations live in `explorer.models`, one family per file."""
 
@@ -193,12 +207,21 @@ class Model(Protocol):
         ...
 
     @property
+    def abilities(self) -> Abilities:
+        """What it can do, and where its form begins."""
+        ...
+
+    @property
     def preview(self) -> Preview:
         """How to colour a latent without decoding it."""
         ...
 
     def encode_prompt(self, prompt: str) -> Conditioning:
         """The conditioning of one prompt, batch 1; cached, and the same object for the same prompt while cached."""
+        ...
+
+    def encode_negative(self, prompt: str) -> Conditioning:
+        """What the unconditional call is told; not always `encode_prompt` of it: SDXL takes zeros for an empty one."""
         ...
 
     def unread(self, prompt: str) -> str:

@@ -21,7 +21,7 @@ from transformers.utils import logging as transformers_logging
 
 from explorer.models import tiny
 from explorer.models.preview import fit_preview
-from explorer.records import Conditioning, Part, Preview, SourceError
+from explorer.records import Abilities, Conditioning, Part, Preview, SourceError
 
 PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 PROMPTS = 64  # conditionings kept; 77 x 768 float32 is 0.24 MB
@@ -59,6 +59,7 @@ class StableDiffusion:
         sample = unet.config.sample_size
         height, width = (sample, sample) if isinstance(sample, int) else sample
         self.default_size = (width * self.latent_scale, height * self.latent_scale)
+        self.abilities = Abilities()
         self._prompts: OrderedDict[str, Conditioning] = OrderedDict()
         self._lock, self._words = threading.Lock(), threading.Lock()
 
@@ -82,6 +83,10 @@ class StableDiffusion:
             while len(self._prompts) > PROMPTS:
                 self._prompts.popitem(last=False)
         return conditioning
+
+    def encode_negative(self, prompt: str) -> Conditioning:
+        """An empty one is a prompt like any other here."""
+        return self.encode_prompt(prompt)
 
     def unread(self, prompt: str) -> str:
         """What lies beyond the last token that fits; the start and end tokens take two places."""
