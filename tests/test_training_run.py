@@ -25,7 +25,7 @@ def asked(folder, **changes) -> SimpleNamespace:
     """What a command line would give."""
     plain = {
         "steps": 4, "batch": 4, "minutes": 9.0, "threads": 1, "workers": 0, "resume": False, "seed": 0, "device": "cpu",
-        "all": False, "folder": folder, "bank": 48,
+        "all": False, "folder": folder, "bank": 48, "compile": False,
     }  # fmt: skip
     return SimpleNamespace(**plain | changes)
 

@@ -128,7 +128,7 @@ def train(arguments: argparse.Namespace, vae: AutoencoderKL) -> AveragedModel:
     average = averaged(model)
     optimizer = Optimizer(model, ADAM, MUON)
     run = Run.begin("diffusion", {"model": model, "average": average, "optimizer": optimizer}, arguments)
-    forward = model if device == "cpu" else torch.compile(model)
+    forward = torch.compile(model) if arguments.compile else model
     smooth = 0.0
     for iteration, bar in run:
         source = generator(seed, iteration)
@@ -155,6 +155,10 @@ def main() -> None:
     """Trains."""
     parser = options(__doc__, STEPS, BATCH)
     parser.add_argument("--bank", type=int, default=BANK, help="scenes whose latents are made beforehand (%(default)s)")
+    parser.add_argument(
+        "--compile", action=argparse.BooleanOptionalAction, default=torch.cuda.is_available(),
+        help="compile the networks; on a CPU a fifth faster, but it needs a C++ compiler",
+    )  # fmt: skip
     arguments = parsed(parser)
     train(arguments, autoencoder.load(arguments.folder))
 
