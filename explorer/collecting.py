@@ -71,6 +71,8 @@ def capsule(model: Model) -> dict[str, Any]:
         "latent_scale": model.latent_scale,
         "preview": {"matrix": [list(row) for row in model.preview.matrix], "offset": list(model.preview.offset)},
         "scheduler_config": plain_config(model.scheduler_config),
+        # of models that make one prediction whatever the scale; without this there are two, but at exactly 1
+        **({"guidance": "embedded"} if model.abilities.guidance == "embedded" else {}),
     }
 
 
@@ -80,6 +82,7 @@ def made(model: Model) -> dict[str, Any]:
         "versions": {name: version(name) for name in LIBRARIES} | {"python": platform.python_version()},
         "device": str(model.device),
         "dtype": str(model.dtype).removeprefix("torch."),
+        **({"rounding": rounding} if (rounding := getattr(model, "rounding", "")) else {}),
     }
 
 
@@ -91,7 +94,8 @@ def alike(trajectory: Trajectory, model: Model) -> bool:
     """
     then, now = trajectory.capsule, made(model)
     versions = [tuple(part.get("versions", {}).get(name) for name in LIBRARIES) for part in (then, now)]
-    return versions[0] == versions[1] and all(then.get(key) == now[key] for key in ("device", "dtype"))
+    same = all(then.get(key) == now.get(key) for key in ("device", "dtype", "rounding"))
+    return versions[0] == versions[1] and same and now.get("rounding") != "compiled"  # such a network promises nothing
 
 
 def _seen(step: Step) -> Tensor:

@@ -65,7 +65,7 @@ def requests(model: Model, request: Request, seeds: Sequence[int], scales: Seque
     """One list per seed: its scales in their order, then its unconditional run. Arguments and errors as in `grid`."""
     chosen, values = check_seeds(seeds), check_scales(scales)
     limits.check(replace(request, guidance=1.0), model, batch=len(chosen) * (len(values) + 1))
-    alone = replace(request, prompt="", negative_prompt="", guidance=1.0, guidance_rescale=0.0)
+    alone = replace(request, negative_prompt="", guidance=0.0, guidance_rescale=0.0)  # not the empty prompt: SDXL has zeros
     lanes = [*(replace(request, guidance=w) for w in values), alone]
     return [limits.check_batch([replace(lane, seed=seed) for lane in lanes], model) for seed in chosen]
 

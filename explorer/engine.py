@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -49,7 +49,7 @@ def denoise(model: Model, request: Request, start: Start | None = None) -> Itera
         RequestError: at the call, for a value outside its limit.
     """
     request = limits.check(request, model)
-    lane = _lane(model, request, start)
+    lane = _lane(model, request, start, Origin())
     return (steps[0] for steps in _loop(model, [lane]))
 
 
@@ -72,7 +72,7 @@ def denoise_batch(
     """
     checked = limits.check_batch(requests, model)
     placed = check_origins(origins, checked, model)
-    lanes = [_lane(model, request, None, origin) for request, origin in zip(checked, placed, strict=True)]
+    lanes = [_lane(model, request, None, origin or Origin()) for request, origin in zip(checked, placed, strict=True)]
     check_together([(lane.k, lane.schedule.evaluations) for lane in lanes])
     return _loop(model, lanes)
 
@@ -95,24 +95,22 @@ class _Lane:
     state: Any  # equal for lanes whose latents are equal by construction, known without looking at them
     k: int  # the first evaluation
     conditioning: Conditioning | None  # in place of the prompt's
+    calls: list[tuple[Conditioning, ...]] = field(default_factory=list)  # what `_calls` said, before the first evaluation
 
     def decision(self, index: int) -> Request:
         """The request reduced to what decides this evaluation."""
-        if self.guidance[index] == 1:
-            return replace(self.request, guidance=1.0, guidance_rescale=0.0, negative_prompt="")
-        return replace(self.request, guidance=self.guidance[index])
+        request = replace(self.request, guidance=self.guidance[index])
+        return request if len(self.calls[index]) == 2 else replace(request, guidance_rescale=0.0, negative_prompt="")
 
 
-def _lane(model: Model, request: Request, start: Start | None, origin: Origin | None = None) -> _Lane:
+def _lane(model: Model, request: Request, start: Start | None, origin: Origin) -> _Lane:
     plan = schedule(request, model.scheduler_config)
     shape = limits.latent_shape(request, model)
     generator = torch.Generator("cpu").manual_seed(request.seed)
     noise = torch.randn(shape, generator=generator)  # always the first draw, whatever the start
     state: Any = object()
-    origin = origin or Origin()
     noise = noise if origin.noise is None else origin.noise
-    if origin.start is not None:
-        start = (origin.start[0], noise, origin.start[1])
+    start = start if origin.start is None else (origin.start[0], noise, origin.start[1])
     if start is None:
         latents, k = noise * plan.scheduler.init_noise_sigma, 0
         if origin.noise is None:
@@ -130,12 +128,15 @@ def _lane(model: Model, request: Request, start: Start | None, origin: Origin | 
 @torch.inference_mode()
 def _loop(model: Model, lanes: list[_Lane]) -> Iterator[list[Step]]:
     """The loop over evaluations: gather the rows, predict once, let each lane take its step."""
-    prompts = [(_uncond(model, lane), lane.conditioning or model.encode_prompt(lane.request.prompt)) for lane in lanes]
-    outbox, memo = Outbox(model.device), _Memo()
+    if hasattr(type(model), "steady"):  # kernels that are ready later are for later runs
+        model = model.steady()  # type: ignore[attr-defined]
+    outbox, memo, told = Outbox(model.device), _Memo(), dict[Any, Conditioning]()
+    for lane in lanes:
+        lane.calls = _calls(model, lane, told)
     waiting: deque[Parcel] = deque()
     states: dict[Any, int] = {}
     for index in range(lanes[0].k, lanes[0].schedule.evaluations):
-        outputs = _predict(model, lanes, prompts, index, memo)
+        outputs = _predict(model, lanes, index, memo)
         waiting.append(outbox.send([_take(lane, index, *pair) for lane, pair in zip(lanes, outputs, strict=True)]))
         for lane in lanes:  # same state, same decisions: same state again
             lane.state = states.setdefault((lane.state, lane.decision(index), lane.conditioning), len(states))
@@ -146,9 +147,16 @@ def _loop(model: Model, lanes: list[_Lane]) -> Iterator[list[Step]]:
         yield waiting.popleft().steps()
 
 
-def _uncond(model: Model, lane: _Lane) -> Conditioning | None:
-    guided = any(guidance != 1 for guidance in lane.guidance[lane.k :])
-    return model.encode_negative(lane.request.negative_prompt) if guided else None
+def _calls(model: Model, lane: _Lane, told: dict[Any, Conditioning]) -> list[tuple[Conditioning, ...]]:
+    """What each evaluation's call is told: (uncond, cond) or cond. `told` has those of all lanes, equal ones once."""
+    cond, way = lane.conditioning or model.encode_prompt(lane.request.prompt), model.abilities.guidance
+    if way == "embedded":  # arXiv:2310.04378, Section 4.2: the scale is an input like the timestep
+        told |= {(cond, w): model.at_scale(cond, w) for w in {*lane.guidance} if (cond, w) not in told}
+        return [(told[cond, w],) for w in lane.guidance]
+    if way == "none" or all(w == 1 for w in lane.guidance[lane.k :]):
+        return [(cond,)] * len(lane.guidance)
+    uncond = model.encode_negative(lane.request.negative_prompt)
+    return [(cond,) if w == 1 else (uncond, cond) for w in lane.guidance]
 
 
 class _Memo:
@@ -158,17 +166,17 @@ class _Memo:
     conditioning: Conditioning
 
 
-def _predict(model: Model, lanes: list[_Lane], prompts: list, index: int, memo: _Memo) -> list[tuple]:
+def _predict(model: Model, lanes: list[_Lane], index: int, memo: _Memo) -> list[tuple[Tensor | None, Tensor]]:
     """One call of the model for all lanes, in which equal inputs share a row; returns (uncond or None, cond) of each."""
     rows: dict[Any, int] = {}
     inputs, times, conditionings, places = [], [], [], []
-    for lane, pair in zip(lanes, prompts, strict=True):
+    for lane in lanes:
         timestep, (_, sigma) = lane.schedule.timesteps[index], lane.schedule.levels[index]
         # Before every step, also where the row is shared: Euler and Heun count on it.
         scaled = lane.schedule.scheduler.scale_model_input(lane.latents, timestep)
         scale = sigma if lane.schedule.sampler.space == "VE" else 0.0
         mine: list[int] = []
-        for conditioning in pair[1:] if lane.guidance[index] == 1 else pair:
+        for conditioning in lane.calls[index]:
             key: tuple[Any, ...] = (lane.state, scale, float(timestep), id(conditioning))
             if rows.get(key) in mine:  # an empty prompt under CFG: diffusers makes two rows of it, and so do we
                 key = (*key, "again")
@@ -241,5 +249,4 @@ def _less_noise(following: Tensor, forms: Forms, z: Tensor, noise_scale: float) 
 def _final(lane: _Lane) -> dict[str, Any]:
     """The last Step: where the run ended, with nothing predicted."""
     alpha, sigma = lane.schedule.levels[-1]
-    index = lane.schedule.evaluations
-    return {"index": index, "timestep": 0.0, "alpha": alpha, "sigma": sigma, "latents": lane.latents}
+    return {"index": lane.schedule.evaluations, "timestep": 0.0, "alpha": alpha, "sigma": sigma, "latents": lane.latents}

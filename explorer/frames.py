@@ -33,6 +33,8 @@ def encode(
         steps: the Request's steps, where the player should say that they are not the evaluations.
     """
     planes = {"x_t": step.latents, "eps": step.eps, "x0": step.x0, "eps_uncond": step.eps_uncond, "eps_cond": step.eps_cond}
+    if model_preview.exact and step.eps_uncond is None:
+        planes["eps_cond"] = None  # the very eps, and a picture has many pixels
     record = {
         "run": run,
         "i": step.index,
@@ -49,6 +51,8 @@ def encode(
         "forms": {name: [[_finite(term.coefficient), term.name] for term in terms] for name, terms in step.forms.items()},
         "norms": _norms(step),
     }
+    if model_preview.exact:
+        record["pixels"] = True  # the browser then speaks of pixels, and of no decoding
     if picture is not None:
         record["picture"] = picture
     if steps is not None:

@@ -104,7 +104,7 @@ def _checked(entries: dict[str, Any], record: dict[str, Any], begin: int, size: 
     channels, grid = _capsule(record["capsule"])
     steps, scale = record["steps"], record["capsule"]["latent_scale"]
     request = _request(record["request"], scale)
-    rows.check(steps, request, grid)
+    rows.check(steps, request, grid, told="guidance" in record["capsule"])
     width, height = int(request.width or 0), int(request.height or 0)
     first, last = steps[0]["index"], steps[-1]["index"]
     past, drawn, pictures = (record[key] for key in ("past", "drawn", "pictures")) if version > 1 else (None, 0, [])
@@ -127,9 +127,10 @@ def _checked(entries: dict[str, Any], record: dict[str, Any], begin: int, size: 
 
 def _capsule(capsule: Mapping[str, Any]) -> tuple[int, int]:
     """The number of latent channels and of training timesteps, after a look at every part of the capsule."""
-    if set(capsule) - {"weights"} != CAPSULE:  # older ones have no checksum of their weights
+    # older ones have no checksum of their weights, and most models no guidance of their own
+    if set(capsule) - {"weights", "guidance", "rounding"} != CAPSULE or capsule.get("guidance", "embedded") != "embedded":
         raise TraceError("The trace's capsule has not the parts of its format.")
-    words = [capsule["model"], capsule["device"], capsule["dtype"], capsule.get("weights", "")]
+    words = [capsule["model"], capsule["device"], capsule["dtype"], capsule.get("weights", ""), capsule.get("rounding", "")]
     words += [*capsule["versions"], *capsule["versions"].values()]
     if not all(isinstance(word, str) and len(word) <= 200 and word.isprintable() for word in words) or len(words) > 20:
         raise TraceError("The trace does not say in plain words which model and versions made it.")

@@ -1,14 +1,13 @@
 """The one place where a Request, a start and a picture are checked, for the page, the API and the command line alike.
 
-Each refusal is a RequestError of one sentence that names the field, the value and the limit.
+Each refusal is a RequestError of one sentence that names the field, the value and the limit; those of plain values,
+whatever the field, are `explorer.values`' and can be had from here.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
-from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -16,13 +15,19 @@ import torch
 
 from explorer.records import Model, Request, RequestError, Trajectory
 from explorer.samplers import SAMPLERS, Sampler
+from explorer.values import PROMPT, number, several, show, text, whole
+
+__all__ = [
+    "GUIDANCE", "NOISES", "PICTURE", "PICTURES", "PROMPT", "SEED", "SIZE", "SPACINGS", "STEPS", "UNIT", "WORK", "check",
+    "check_batch", "check_for", "check_latents", "check_own", "check_steps", "foreign", "latent_shape", "noises", "number",
+    "several", "show", "text", "told", "whole",
+]  # fmt: skip
 
 STEPS = (1, 1000)
 GUIDANCE = (-5.0, 30.0)
 SEED = (0, 2**32 - 1)
 SIZE = (32, 2048)  # pixels
 UNIT = (0.0, 1.0)  # eta, noise_scale, guidance_rescale
-PROMPT = 5000  # characters
 PICTURES = 16  # decoded pictures in a trace
 PICTURE = 512  # pixels along each of their sides
 SPACINGS = ("leading", "linspace", "trailing")
@@ -33,22 +38,42 @@ NOISES = 4  # a branch's generator may have made as many as this many of the lon
 def check(request: Request, model: Model, batch: int = 1) -> Request:
     """The request with plain, whole values and its size filled in from the model.
 
+    For a model that has no guidance the scale is 1 and there is nothing to rescale, whatever was asked; one that is told
+    the scale has no negative prompt and nothing to rescale either.
+
     Raises:
-        RequestError: a value has the wrong type or is outside its limit.
+        RequestError: a value has the wrong type or is outside its limit, or the model takes no prompts.
     """
-    return check_for(request, model.default_size, model.latent_scale, batch)
+    can = model.abilities
+    checked = check_for(request, model.default_size, model.latent_scale * can.cells, batch)
+    for field in ("prompt", "negative_prompt"):
+        told(field, getattr(checked, field), model)
+    if can.guidance == "embedded":
+        return replace(checked, negative_prompt="", guidance_rescale=0.0)
+    return replace(checked, guidance=1.0, guidance_rescale=0.0) if can.guidance == "none" else checked
 
 
-def check_for(request: Request, default_size: tuple[int, int], latent_scale: int, batch: int = 1) -> Request:
-    """`check` for a model of which only the default size (width, height) and the latent scale are known."""
+def told(field: str, prompt: Any, model: Model) -> str:
+    """A prompt that a model can be told.
+
+    Raises:
+        RequestError: it is no text, or the model takes no prompts.
+    """
+    if text(field, prompt) and not model.abilities.prompts:
+        raise RequestError(f"{field} is {show(prompt)}, but this model takes no prompts; leave it empty.")
+    return prompt
+
+
+def check_for(request: Request, default_size: tuple[int, int], multiple: int, batch: int = 1) -> Request:
+    """`check` for a model of which only the default size (width, height) and what sides are multiples of are known."""
     if not isinstance(request, Request):
         raise RequestError(f"A Request is needed, not {show(request)}.")
     sampler = _sampler(request.sampler)
     steps = whole("steps", request.steps, STEPS)
     if sampler.max_steps is not None and steps > sampler.max_steps:
         raise RequestError(f"steps is {steps}, but {sampler.name} takes at most {sampler.max_steps}.")
-    width = _size("width", request.width, default_size[0], latent_scale)
-    height = _size("height", request.height, default_size[1], latent_scale)
+    width = _size("width", request.width, default_size[0], multiple)
+    height = _size("height", request.height, default_size[1], multiple)
     work = steps * width * height * batch
     if work > WORK:
         raise RequestError(
@@ -182,57 +207,6 @@ def check_latents(field: str, latents: Any, shape: tuple[int, ...]) -> torch.Ten
     return latents
 
 
-def whole(field: str, value: Any, limits: tuple[int, int]) -> int:
-    """A whole number within limits, both included; 20.0 counts, "20" and True do not."""
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise RequestError(f"{field} is {show(value)}; a whole number from {limits[0]} to {limits[1]} is needed.")
-    exact = isinstance(value, Integral)
-    if not exact and not (math.isfinite(value) and float(value).is_integer()):
-        raise RequestError(f"{field} is {value}; a whole number from {limits[0]} to {limits[1]} is needed.")
-    result = int(value)  # type: ignore[call-overload]
-    if not limits[0] <= result <= limits[1]:
-        raise RequestError(f"{field} is {show(result)}; it must be from {limits[0]} to {limits[1]}.")
-    return result
-
-
-def number(field: str, value: Any, limits: tuple[float, float]) -> float:
-    """A finite number within limits, both included."""
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise RequestError(f"{field} is {show(value)}; a number from {limits[0]:g} to {limits[1]:g} is needed.")
-    result = _float(value)
-    if not limits[0] <= result <= limits[1]:  # NaN too
-        raise RequestError(f"{field} is {show(value)}; it must be from {limits[0]:g} to {limits[1]:g}.")
-    return result
-
-
-def _float(value: Any) -> float:
-    try:
-        return float(value)
-    except OverflowError:  # an int of 400 digits
-        return math.inf if value > 0 else -math.inf
-
-
-def several(field: str, value: Any, counts: tuple[int, int], of: str) -> Sequence[Any]:
-    """A list of so many values, both limits included; what they are is checked by whoever knows."""
-    if isinstance(value, str) or not isinstance(value, Sequence):
-        raise RequestError(f"{field} is a {type(value).__name__}; a list of {counts[0]} to {counts[1]} {of} is needed.")
-    if not counts[0] <= len(value) <= counts[1]:
-        raise RequestError(f"{field} has {len(value)} values; it takes {counts[0]} to {counts[1]}.")
-    return value
-
-
-def text(field: str, value: Any) -> str:
-    """A text that a tokenizer can take: no NUL, no half of a surrogate pair, not endless."""
-    if not isinstance(value, str):
-        raise RequestError(f"{field} is {show(value)}; a text of at most {PROMPT} characters is needed.")
-    if len(value) > PROMPT:
-        raise RequestError(f"{field} has {len(value)} characters; the limit is {PROMPT}.")
-    for i, character in enumerate(value):
-        if character == "\0" or "\ud800" <= character <= "\udfff":
-            raise RequestError(f"{field} has the character U+{ord(character):04X} at place {i + 1}; it must be plain text.")
-    return value
-
-
 def _sampler(name: Any) -> Sampler:
     if not isinstance(name, str) or name not in SAMPLERS:
         raise RequestError(f"sampler is {show(name)}; it must be one of {', '.join(SAMPLERS)}.")
@@ -270,19 +244,7 @@ def _karras(value: Any, sampler: Sampler) -> bool | None:
 def _size(field: str, value: Any, default: int, multiple: int) -> int:
     if value is None:
         return default
-    size = whole(field, value, SIZE)
+    size = whole(field, value, (min(SIZE[0], default), SIZE[1]))
     if size % multiple:
         raise RequestError(f"{field} is {size}; it must be a multiple of {multiple}.")
     return size
-
-
-def show(value: Any) -> str:
-    """A value as a person can read it, however long or odd."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, int) and abs(value) >= 10**36:
-        return "a number of more than 36 digits"
-    if isinstance(value, str | Real) or value is None:
-        shown = repr(value)
-        return shown if len(shown) <= 40 else shown[:36] + " …'"
-    return f"a {type(value).__name__}"

@@ -17,6 +17,8 @@ from explorer.records import Conditioning, Model, Preview, Request, RequestError
 
 LAST = "The last state: nothing is predicted from it."
 ONE = "Guidance is exactly 1: the model was asked once, with the prompt, so there is no unconditional prediction."
+TOLD = "The model takes the scale itself, as an input: it was asked once, so there is no unconditional prediction."
+NO_NEGATIVE = "The model {!r} is asked once per step, with the prompt alone: a negative prompt plays no part in it."
 BLIND = "This state has no signal (alpha is 0): its eps is the state itself, whatever the model says."
 
 
@@ -55,7 +57,7 @@ class Readings:
         if self.guidance is None:
             return ""
         if self.norm_difference is None:
-            return "eps = eps_cond"
+            return "eps = eps_cond" if self.guidance == 1 else f"eps = eps_cond, of a model told w = {self.guidance:g}"
         if self.rescale and self.factor is not None:
             rescaled = f"; rescaled with phi = {self.rescale:g}: output × {self.factor:.4g}"
         else:
@@ -80,7 +82,8 @@ def readings(step: Step, request: Request, prediction_type: str) -> Readings:
     difference = None if uncond is None or cond is None else cond - uncond
     cosine = None if uncond is None or cond is None else cosine_of(cond, uncond)
     guidance = None if step.eps is None else _scale(request, step.index)
-    note = LAST if step.eps is None else ONE if uncond is None else BLIND if alpha == 0 else ""
+    once = ONE if guidance == 1 else TOLD
+    note = LAST if step.eps is None else once if uncond is None else BLIND if alpha == 0 else ""
     return Readings(
         index=step.index,
         timestep=step.timestep,
@@ -149,10 +152,10 @@ class Negatives:
     """The two differences that a negative prompt puts in the formula, at one state.
 
     eps_negative + w (eps_cond - eps_negative) = eps_uncond + w * toward - (w - 1) * negative: with w > 1 the step goes
-    toward the prompt and away from the negative one, both measured from the empty prompt.
+    toward the prompt and away from the negative one, both measured from the unconditional prediction.
     """
 
-    eps_uncond: Tensor  # of the empty prompt, (1, C, H, W), as all here
+    eps_uncond: Tensor  # with no negative prompt, (1, C, H, W), as all here
     toward: Tensor  # eps(prompt) - eps_uncond
     negative: Tensor  # eps(negative prompt) - eps_uncond: what is taken away
     norm_toward: float
@@ -172,16 +175,19 @@ def negatives(model: Model, step: Step, prompt: str, negative: str) -> Negatives
     Args:
         model: the one that made the run.
         step: any Step but the last.
-        prompt, negative: the two prompts; the third row is the empty one.
+        prompt, negative: the two prompts; the third row is what the unconditional call is told without a negative one.
 
     Raises:
-        RequestError: a prompt can't be read, the state is the last one, or not of this model's shape.
+        RequestError: a prompt can't be read, the state is the last one, or not of this model's shape; or the model makes no
+            unconditional call.
     """
+    if model.abilities.guidance != "cfg":
+        raise RequestError(NO_NEGATIVE.format(model.name))
     prompt, negative = limits.text("prompt", prompt), limits.text("negative_prompt", negative)
     if step.eps is None or step.sigma == 0:
         raise RequestError("The last state has no noise left to predict; choose an earlier step.")
     latents = limits.check_latents("latents", step.latents, (1, model.latent_channels, *step.latents.shape[2:]))
-    rows = [model.encode_prompt(text) for text in ("", prompt, negative)]
+    rows = [model.encode_negative(""), model.encode_prompt(prompt), model.encode_negative(negative)]
     with torch.inference_mode():
         scaled = diffusion.to_vp(latents, step.alpha, step.sigma).to(model.device).expand(3, -1, -1, -1)
         times = torch.full((3,), step.timestep, device=model.device)
@@ -189,10 +195,12 @@ def negatives(model: Model, step: Step, prompt: str, negative: str) -> Negatives
     uncond, cond, other = (
         diffusion.to_x0_eps(output, latents, step.alpha, step.sigma, model.prediction_type)[1] for output in outputs
     )
-    toward = torch.zeros_like(uncond) if not prompt else cond - uncond
-    away = torch.zeros_like(uncond) if not negative else other - uncond
+    same = [row is rows[0] for row in rows[1:]]  # an empty prompt too, but for SDXL, where unconditional is told zeros
+    toward, away = (
+        torch.zeros_like(uncond) if equal else eps - uncond for equal, eps in zip(same, (cond, other), strict=True)
+    )
     cosine = cosine_of(toward, away)
-    missing = [name for name, text in (("prompt", prompt), ("negative prompt", negative)) if not text]
+    missing = [name for name, equal in zip(("prompt", "negative prompt"), same, strict=True) if equal]
     note = f"No {' and no '.join(missing)} here: nothing to tell from the empty prompt." if missing else ""
     return Negatives(
         eps_uncond=uncond,

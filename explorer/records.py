@@ -162,6 +162,13 @@ class Preview:
     matrix: tuple[tuple[float, ...], ...]  # (3, C)
     offset: tuple[float, float, float]
 
+    @property
+    def exact(self) -> bool:
+        """Whether it is no fit but the picture itself, as of pixel models: 0.5 x + 0.5 of each channel, or of the one."""
+        row = (0.5,) if len(self.matrix[0]) == 1 else (0.5, 0.0, 0.0)
+        turned = [row] * 3 if len(row) == 1 else [row, (0.0, 0.5, 0.0), (0.0, 0.0, 0.5)]
+        return [*map(tuple, self.matrix)] == turned and tuple(self.offset) == (0.5, 0.5, 0.5)
+
 
 @dataclass(frozen=True)
 class Part:
@@ -187,6 +194,7 @@ class Abilities:
     steps: int = 20
     scale: float = 4.0  # of guidance; 1 for models distilled to run without
     distilled: bool = False  # made for a few steps
+    cells: int = 1  # the sides of its latents must be multiples of this
 
 
 class Model(Protocol):
@@ -207,6 +215,11 @@ class Model(Protocol):
         ...
 
     @property
+    def pipeline(self) -> str:
+        """The class of diffusers that makes its runs, for what is copied from here."""
+        ...
+
+    @property
     def abilities(self) -> Abilities:
         """What it can do, and where its form begins."""
         ...
@@ -222,6 +235,10 @@ class Model(Protocol):
 
     def encode_negative(self, prompt: str) -> Conditioning:
         """What the unconditional call is told; not always `encode_prompt` of it: SDXL takes zeros for an empty one."""
+        ...
+
+    def at_scale(self, conditioning: Conditioning, guidance: float) -> Conditioning:
+        """What the one call is told where `abilities.guidance` is "embedded": the conditioning and the scale; any batch."""
         ...
 
     def unread(self, prompt: str) -> str:

@@ -28,11 +28,12 @@ MOST = 1e9  # of any number of the data
 CLOSE = 1e-4  # of the largest summand; a sum is true to 1e-5 where it was made
 
 
-def check(rows: Any, request: Request, grid: int) -> None:
+def check(rows: Any, request: Request, grid: int, told: bool = False) -> None:
     """Each row must be whole, in order, and be what its request makes.
 
     Args:
         grid: training timesteps.
+        told: whether the model was told the scale, and so made one prediction.
 
     Raises:
         TraceError: one sentence.
@@ -62,7 +63,7 @@ def check(rows: Any, request: Request, grid: int) -> None:
         elif first + i >= last:
             raise TraceError(f"{step} predicts something, but the run has only {last} evaluations.")
         else:
-            _predictions(step, row, request, sampler, first, last)
+            _predictions(step, row, request, sampler, first, last, told)
 
 
 def agree(rows: list[dict[str, Any]], tensor: Callable[[int, str], NDArray[np.float32]]) -> None:
@@ -136,7 +137,9 @@ def _forms(step: str, row: Mapping[str, Any]) -> None:
         raise TraceError(f"{step} has a coefficient that is not a finite number.")
 
 
-def _predictions(step: str, row: Mapping[str, Any], request: Request, sampler: Sampler, first: int, last: int) -> None:
+def _predictions(
+    step: str, row: Mapping[str, Any], request: Request, sampler: Sampler, first: int, last: int, told: bool
+) -> None:
     own, state, index = set(row["fields"]), set(row["state"]), row["index"]
     used = {name for terms in row["forms"].values() for _, name in terms}
     known = {name for name, field in OWN.items() if field in own} | state
@@ -145,7 +148,8 @@ def _predictions(step: str, row: Mapping[str, Any], request: Request, sampler: S
     values = request.guidance if isinstance(request.guidance, tuple) else (request.guidance,) * last
     moved = sampler.name == "PNDM" and first and len(set(values)) > 1  # with its repeated evaluation
     guidance = values[min(index, len(values) - 1)]
-    if not moved and (guidance != 1) != ("eps_uncond" in own):
+    twice = guidance != 1 and not told
+    if not (moved and not told) and twice != ("eps_uncond" in own):
         raise TraceError(f"{step} has not the predictions that guidance {guidance:g} makes.")
     draws = sampler.stochastic == "always" or request.eta > 0
     if ("z" in own) != draws and ("z" in own or index < last - 1):  # some draw none at their end

@@ -52,7 +52,7 @@ def sees(state: Noising, t: int, model: Model, predict: Predict) -> dict[str, An
         "planes": {name: half(plane) for name, plane in planes.items()},
         "alpha": alpha, "sigma": sigma, "mse": (eps - true).square().mean().item(),
         "timestep": int(timestep), "db": db, "model_db": model_db, "prompt": state.prompt,
-        "note": note(int(timestep), db, model_db, apart, state.prompt),
+        "note": note(int(timestep), db, model_db, apart, state.prompt if model.abilities.prompts else None),
     }  # fmt: skip
 
 
@@ -83,7 +83,7 @@ def nearest(grid: Values, levels: Values) -> np.ndarray:
     return noising.match(levels, 1.0, grid, 1.0)
 
 
-def note(timestep: int, db: float | None, model_db: float | None, apart: float, prompt: str) -> str:
+def note(timestep: int, db: float | None, model_db: float | None, apart: float, prompt: str | None) -> str:
     """How the state was given to the model.
 
     Args:
@@ -91,15 +91,16 @@ def note(timestep: int, db: float | None, model_db: float | None, apart: float, 
         db: the latents' measured SNR at this state; None where they are flat.
         model_db: the same of these latents at the model's timestep.
         apart: how far, in dB, the two levels of noise are apart.
-        prompt: with which it was asked.
+        prompt: with which it was asked; None for a model that takes none.
     """
-    asked = f"with the prompt “{prompt[:60]}”" if prompt else "without a prompt"
+    told = f" with the prompt “{prompt[:60]}”" if prompt else " without a prompt" if prompt is not None else ""
+    asked = f"Asked{told}"
     flat = db is None or model_db is None
     if apart < 0.05:
         words = "level of noise" if flat else f"SNR, {db:.1f} dB"
-        return f"Asked {asked} at the model's own timestep {timestep}, which has this {words}."
+        return f"{asked} at the model's own timestep {timestep}, which has this {words}."
     words = f"{apart:.1f} dB away" if flat else f"{model_db:.1f} dB there, {db:.1f} dB here"
     return (
-        f"Asked {asked} at timestep {timestep}, the model's nearest by SNR: {words}; "
+        f"{asked} at timestep {timestep}, the model's nearest by SNR: {words}; "
         "the model was never trained on this level of noise exactly."
     )

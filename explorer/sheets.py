@@ -42,7 +42,7 @@ def sheet(state: Noising, preview: Preview, columns: int, decode: Decode | None 
 
     Args:
         state: what dissolves.
-        preview: colours the latents.
+        preview: colours the latents; of a pixel model there is one row.
         columns: 2 … 20; 11 at T = 10 are all states x_0 … x_10, as in the classic figure.
         decode: the VAE's decoder; None leaves the third row out.
 
@@ -52,8 +52,10 @@ def sheet(state: Noising, preview: Preview, columns: int, decode: Decode | None 
     columns = whole("columns", columns, COLUMNS)
     chosen = places(state.schedule.steps, columns)
     pairs = [_pair(state, preview, t) for t in chosen]
-    rows = {"pixels": [pair[0] for pair in pairs], "latents": [pair[1] for pair in pairs]}
-    if decode is not None:
+    rows = {"pixels": [pair[0] for pair in pairs]}
+    if not preview.exact:
+        rows["latents"] = [pair[1] for pair in pairs]
+    if decode is not None and not preview.exact:
         rows["decoded"] = _decoded(state, chosen, decode, pairs[0][0].size)
     of = variances(state)
     said = [captions(state, t, of) for t in chosen]
@@ -93,7 +95,7 @@ def gif(state: Noising, preview: Preview) -> bytes:
         draw.text((GAP, below - 2), title(state), INK, font)
         draw.text((GAP, below + LINE - 2), f"t = {t} of {state.schedule.steps}", INK, font)
         panes = zip((GAP, second), ("pixels", "latents"), _pair(state, preview, t), captions(state, t, of), strict=True)
-        for left, name, picture, words in panes:
+        for left, name, picture, words in [*panes][: 1 if preview.exact else 2]:
             frame.paste(picture, (left, GAP))
             draw.text((left, below + 2 * LINE - 2), f"{name}, {words}", SOFT, font)
         frames.append(frame.quantize(255, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE))

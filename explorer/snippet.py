@@ -13,6 +13,7 @@ import torch
 from explorer import limits
 from explorer.collecting import LIBRARIES, alike, made
 from explorer.models import EMBEDDED
+from explorer.models.hub import parse
 from explorer.records import Model, Request, RequestError, Trajectory
 from explorer.samplers import SAMPLERS
 from explorer.schedule import Schedule, schedule, settings
@@ -22,10 +23,10 @@ SCRIPT = """\
 # {versions}
 # It writes latents.safetensors and picture.png where it is started, over older ones of these names.
 import torch
-from diffusers import {scheduler}, StableDiffusionPipeline
+from diffusers import {scheduler}, {pipeline}
 from safetensors.torch import save_file
 
-pipe = StableDiffusionPipeline.from_pretrained({source}, dtype=torch.float32, use_safetensors=True){remark}
+pipe = {pipeline}.from_pretrained({source}, dtype=torch.float32, use_safetensors=True){remark}
 pipe.scheduler = {scheduler}.from_config({options})
 latents = pipe({call}).images
 save_file({{"latents": latents}}, "latents.safetensors")
@@ -33,6 +34,30 @@ save_file({{"latents": latents}}, "latents.safetensors")
 with torch.inference_mode():
     decoded = pipe.vae.decode(latents / pipe.vae.config.scaling_factor).sample
 pipe.image_processor.postprocess(decoded)[0].save("picture.png")
+"""
+
+# A model of pixels: the pipeline's own loop, since diffusers' takes no size, and no sampler but two.
+PIXELS = """\
+# {exactness}
+# {versions}
+# It writes latents.safetensors, the picture in -1 … 1, and picture.png where it is started, over older ones of these names.
+import torch
+from diffusers import {scheduler}, {pipeline}
+from safetensors.torch import save_file
+
+pipe = {pipeline}.from_pretrained({source}, dtype=torch.float32, use_safetensors=True){remark}
+scheduler = {scheduler}.from_config({options})
+scheduler.set_timesteps({steps})
+generator = torch.Generator("cpu").manual_seed({seed})
+latents = torch.randn({shape}, generator=generator) * scheduler.init_noise_sigma
+with torch.inference_mode():
+    for t in scheduler.timesteps:
+        output = pipe.unet(scheduler.scale_model_input(latents, t), t).sample
+        latents = scheduler.step(output, t, latents{more}).prev_sample
+save_file({{"latents": latents}}, "latents.safetensors")
+
+picture = (latents / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).numpy()
+pipe.numpy_to_pil(picture)[0].convert("RGB").save("picture.png")
 """
 
 
@@ -55,15 +80,31 @@ def snippet(run: Request | Trajectory, model: Model) -> str:
         _from_noise(run, limits.latent_shape(request, model), float(plan.scheduler.init_noise_sigma))
     source, remark = _source(model)
     exactness, versions = _made(run, model)
-    return SCRIPT.format(
-        exactness=f"The same run with diffusers alone, in float32 on the CPU: {exactness}",
-        versions=", ".join(f"{name} {number}" for name, number in versions.items()),
-        scheduler=type(plan.scheduler).__name__,
-        source=source,
-        remark=remark,
-        options=_lines("pipe.scheduler.config", _options(request, model, plan.scheduler.config)),
-        call=_lines(_literal(request.prompt), _call(request, model, plan)),
-    )
+    said = {
+        "exactness": f"The same run with diffusers alone, in float32 on the CPU: {exactness}",
+        "versions": ", ".join(f"{name} {number}" for name, number in versions.items()),
+        "scheduler": type(plan.scheduler).__name__,
+        "pipeline": model.pipeline,
+        "source": source,
+        "remark": remark,
+        "options": _lines("pipe.scheduler.config", _options(request, model, plan.scheduler.config)),
+    }
+    if not model.abilities.latent:
+        return PIXELS.format(**said, **_loop(request, model, plan))
+    return SCRIPT.format(**said, call=_lines(_literal(request.prompt), _call(request, model, plan)))
+
+
+def _loop(request: Request, model: Model, plan: Schedule) -> dict[str, Any]:
+    """What the loop of a pixel model's script needs."""
+    _check_noise(request, plan)
+    more = ", generator=generator" if plan.sampler.stochastic != "no" else ""
+    more += f", eta={request.eta!r}" if request.eta > 0 else ""
+    return {"steps": request.steps, "seed": request.seed, "shape": limits.latent_shape(request, model), "more": more}
+
+
+def _check_noise(request: Request, plan: Schedule) -> None:
+    if request.noise_scale < 1 and plan.draws(0, request.eta):
+        raise RequestError(f"noise_scale is {request.noise_scale:g}; diffusers alone injects all of the noise, 1.")
 
 
 def _from_noise(run: Trajectory, shape: tuple[int, ...], sigma: float) -> None:
@@ -91,7 +132,9 @@ def _source(model: Model) -> tuple[str, str]:
     if model.name == EMBEDDED.name:  # a folder elsewhere of this name is not called so, see explorer.models
         return _literal("/".join(EMBEDDED.parts[-3:])), "  # from the repository's root"
     if "/" in model.name and not model.name.startswith("./"):
-        return _literal(model.name), ""
+        known = parse(model.name)
+        revision = f", revision={_literal(known.revision)}" if known and known.revision else ""
+        return _literal(known.repo if known else model.name) + revision, ""
     folder = "./" + model.name.removeprefix("./")  # else diffusers looks for such an id on the Hub
     return _literal(folder), "  # the path of the model's folder"
 
@@ -113,9 +156,9 @@ def _options(request: Request, model: Model, config: Any) -> dict[str, str]:
 
 def _call(request: Request, model: Model, plan: Schedule) -> dict[str, str]:
     """The pipeline's arguments, as literals."""
-    guidance = _guidance(request)
-    if request.noise_scale < 1 and plan.draws(0, request.eta):
-        raise RequestError(f"noise_scale is {request.noise_scale:g}; diffusers alone injects all of the noise, 1.")
+    guided = model.abilities.guidance == "cfg"
+    guidance = _guidance(request, guided)
+    _check_noise(request, plan)
     call: dict[str, Any] = {}
     if guidance != 1 and request.negative_prompt:
         call["negative_prompt"] = request.negative_prompt
@@ -124,17 +167,17 @@ def _call(request: Request, model: Model, plan: Schedule) -> dict[str, str]:
         call["guidance_rescale"] = request.guidance_rescale
     if request.eta > 0:
         call["eta"] = request.eta
-    for side, default in zip(("width", "height"), model.default_size, strict=True):
-        value = getattr(request, side)
+    sides = {"width": int(request.width or 0), "height": int(request.height or 0)}
+    for side, value in sides.items():
         if value % 8:
             raise RequestError(f"{side} is {value}; diffusers alone takes multiples of 8.")
-        if value != default:
-            call[side] = value
+    if (*sides.values(),) != model.default_size:  # both: with one alone the pipeline takes its own default for both
+        call |= sides
     literals = {name: _literal(value) for name, value in call.items()}
     return literals | {"generator": f'torch.Generator("cpu").manual_seed({request.seed})', "output_type": '"latent"'}
 
 
-def _guidance(request: Request) -> float:
+def _guidance(request: Request, guided: bool) -> float:
     guidance = request.guidance
     if isinstance(guidance, tuple):
         if len(set(guidance)) > 1:
@@ -142,7 +185,7 @@ def _guidance(request: Request) -> float:
                 f"guidance goes from {min(guidance):g} to {max(guidance):g} on the way; diffusers alone takes one value."
             )
         guidance = guidance[0]
-    if guidance < 1:
+    if guided and guidance < 1:
         raise RequestError(f"guidance is {guidance:g}; below 1 diffusers alone leaves the unconditional prediction out.")
     return guidance
 

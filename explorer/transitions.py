@@ -7,8 +7,9 @@ with the scheduler's own float32 tables and operations: 1 - alpha_bar loses digi
 
 Names of tensors: x_t, eps, x0, z are the Step's. Kept by schedulers: `x_1` (the state one evaluation ago), `eps_1` …
 `eps_3` and `v_1` … `v_3` (earlier outputs that were kept, newest first), `x0_1` (the x0 of one evaluation ago), `d` and
-`d_1` (Heun's slopes here and one evaluation ago, (x_t - x0) / sigma, which is eps but for rounding), and `x_c` (UniPC's
-corrected x_t).
+`d_1` (Heun's slopes here and one evaluation ago, (x_t - x0) / sigma, which is eps but for rounding), `x_c` (UniPC's
+corrected x_t), and `x0_c` (x0 as a scheduler goes on from it whose config has clip_sample or thresholding: cut to what
+a picture can have; x0 itself stays the model's own).
 """
 
 from __future__ import annotations
@@ -42,18 +43,20 @@ class Now:
 
 
 def ddpm(s: Any, now: Now, step: Take) -> tuple[Tensor, Forms]:
-    """DDPM on the strided grid, in two forms: by x0 (arXiv:2006.11239, Eq. 7) and by eps (Eq. 11)."""
+    """DDPM on the strided grid, in two forms: by x0 (arXiv:2006.11239, Eq. 7) and, unclipped, by eps (Eq. 11)."""
+    following, own = step()
+    name, x0 = _clipped(s, now, own)
     previous = s.previous_timestep(now.timestep)
     alpha_bar = s.alphas_cumprod[now.timestep]
     alpha_bar_next = s.alphas_cumprod[previous] if previous >= 0 else s.one
     alpha = alpha_bar / alpha_bar_next
     beta = 1 - alpha
     by_x0: Terms = [
-        (float(alpha_bar_next**0.5 * beta / (1 - alpha_bar)), "x0", now.x0),
+        (float(alpha_bar_next**0.5 * beta / (1 - alpha_bar)), name, x0),
         (float(alpha**0.5 * (1 - alpha_bar_next) / (1 - alpha_bar)), "x_t", now.latents),
     ]
     forms = {"x0": by_x0}
-    if alpha_bar > 0:  # s1 * (x_t - s2 * eps) + s3 * z
+    if alpha_bar > 0 and name == "x0":  # s1 * (x_t - s2 * eps) + s3 * z
         s1, s2 = float(alpha**-0.5), float(beta / (1 - alpha_bar) ** 0.5)
         forms["eps"] = [(s1, "x_t", now.latents), (-s1 * s2, "eps", now.eps)]
     if now.z is not None:
@@ -61,21 +64,30 @@ def ddpm(s: Any, now: Now, step: Take) -> tuple[Tensor, Forms]:
         s3 = float(variance if s.variance_type == "fixed_small_log" else variance**0.5)
         for terms in forms.values():
             terms.append((s3, "z", now.z))
-    return step()[0], forms
+    return following, forms
 
 
 def ddim(s: Any, now: Now, step: Take) -> tuple[Tensor, Forms]:
-    """arXiv:2010.02502, Eq. 12."""
+    """arXiv:2010.02502, Eq. 12; where x0 is clipped, eps stays the model's own."""
+    following, own = step()
     previous = final_ddim_timestep(s, now.timestep)
     alpha_bar_next = s.alphas_cumprod[previous] if previous >= 0 else s.final_alpha_cumprod
     std = now.eta * s._get_variance(now.timestep, previous) ** 0.5
     terms: Terms = [
-        (float(alpha_bar_next**0.5), "x0", now.x0),
+        (float(alpha_bar_next**0.5), *_clipped(s, now, own)),
         (float((1 - alpha_bar_next - std**2) ** 0.5), "eps", now.eps),
     ]
     if now.z is not None:
         terms.append((float(std), "z", now.z))
-    return step()[0], {"x0": terms}
+    return following, {"x0": terms}
+
+
+def _clipped(s: Any, now: Now, own: Tensor) -> tuple[str, Tensor]:
+    """What DDPM, DDIM and LCM go on from: x0, or `own`, where the config cuts it.
+
+    Named so at every step of such a run, also where nothing was cut: to look would hold up the device.
+    """
+    return ("x0_c", own) if s.config.thresholding or s.config.clip_sample else ("x0", now.x0)
 
 
 def final_ddim_timestep(s: Any, timestep: Tensor) -> int:
@@ -185,10 +197,10 @@ def _dpm(s: Any, now: Now, step: Take, *, keep: Tensor, pull: Tensor, h: Tensor,
     terms: Terms = [(float(keep), "x_t", now.latents)]
     if second:  # x0 + (x0 - x0_1) / (2 * r): the line through both, at the middle of the step
         weight = 0.5 * h / (_solver_levels(s, now.index)[2] - _solver_levels(s, now.index - 1)[2])
-        terms.append((float(pull * (1 + weight)), "x0", now.x0))
+        terms.append((float(pull * (1 + weight)), *_thresholded(s, now)))
         terms.append((float(-pull * weight), "x0_1", s.model_outputs[-2]))
     else:
-        terms.append((float(pull), "x0", now.x0))
+        terms.append((float(pull), *_thresholded(s, now)))
     if noise is not None:
         terms.append((float(noise), "z", _drawn(now)))
     return following, {"x0": terms}
@@ -206,22 +218,29 @@ def unipc(s: Any, now: Now, step: Take) -> tuple[Tensor, Forms]:
     terms: Terms = [(float(sigma_next / sigma), state[1], state[0])]
     if s.this_order == 2:
         weight = 0.5 * h / (lambda_now - _solver_levels(s, now.index - 1)[2])
-        terms.append((float(pull * (1 + weight)), "x0", now.x0))
+        terms.append((float(pull * (1 + weight)), *_thresholded(s, now)))
         terms.append((float(-pull * weight), "x0_1", s.model_outputs[-2]))
     else:
-        terms.append((float(pull), "x0", now.x0))
+        terms.append((float(pull), *_thresholded(s, now)))
     return following, {"x0": terms}
+
+
+def _thresholded(s: Any, now: Now) -> tuple[str, Tensor]:
+    """The x0 that a DPM-Solver or UniPC goes on from, after its step; these have thresholding, and no clip_sample."""
+    return ("x0_c", s.model_outputs[-1]) if s.config.thresholding else ("x0", now.x0)
 
 
 def lcm(s: Any, now: Now, step: Take) -> tuple[Tensor, Forms]:
     """arXiv:2310.04378, Algorithm 3; c_skip and c_out blend x_t into x0 near timestep 0."""
     c_skip, c_out = s.get_scalings_for_boundary_condition_discrete(now.timestep)
+    limit = s.config.clip_sample_range
+    name, x0 = _clipped(s, now, s._threshold_sample(now.x0) if s.config.thresholding else now.x0.clamp(-limit, limit))
     if now.z is None:
-        return step()[0], {"x0": [(float(c_out), "x0", now.x0), (float(c_skip), "x_t", now.latents)]}
+        return step()[0], {"x0": [(float(c_out), name, x0), (float(c_skip), "x_t", now.latents)]}
     alpha_bar_next = s.alphas_cumprod[s.timesteps[now.index + 1]]
     alpha_next, sigma_next = alpha_bar_next.sqrt(), (1 - alpha_bar_next).sqrt()
     terms: Terms = [
-        (float(alpha_next * c_out), "x0", now.x0),
+        (float(alpha_next * c_out), name, x0),
         (float(alpha_next * c_skip), "x_t", now.latents),
         (float(sigma_next), "z", now.z),
     ]

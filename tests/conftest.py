@@ -25,12 +25,19 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.browser)
 
 
+# Pages that wait for nobody and time nothing: whichever process is first done with its own takes them, file by file.
+QUIET = {
+    f"test_{name}.py"
+    for name in ("address", "branch_words", "export_page", "files", "foreign", "menu_page", "player_access", "player_words")
+}
+
+
 class OneBrowser(LoadScopeScheduling):
     """Of two processes one has the browser, which sets the pace, and the other all else, file by file."""
 
     def _split_scope(self, nodeid: str) -> str:
-        path = nodeid.split("::")[0]
-        return "browser" if path.startswith("tests/browser/") else path
+        path = Path(nodeid.split("::")[0])
+        return "browser" if path.parent.name == "browser" and path.name not in QUIET else str(path)
 
 
 def pytest_xdist_make_scheduler(config, log):

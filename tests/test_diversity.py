@@ -31,7 +31,10 @@ def test_every_cell_is_its_single_run(tiny_model):
 
 def test_a_seeds_runs_share_their_first_evaluation(counted):
     list(grid(counted, Request(prompt="cat", steps=2), (1, 2), (2.0, 4.0, 8.0)))
-    assert counted.rows == [2, 7, 2, 7]  # three pairs and the unconditional row
+    assert counted.rows == [2, 8, 2, 8]  # three pairs and that of guidance 0
+    counted.rows.clear()
+    list(grid(counted, Request(prompt="cat", steps=2), (1,), (0.0, 2.0)))
+    assert counted.rows == [2, 4]  # guidance 0 is asked for anyway
 
 
 def test_the_curve():
@@ -50,7 +53,7 @@ def test_the_curve():
 def test_measured_reads_the_whole_grid(tiny_model):
     request = Request(prompt="red cat", steps=3)
     zero, one, nine = measured(grid(tiny_model, request, (1, 2), (0.0, 1.0, 9.0)), (0.0, 1.0, 9.0))
-    assert zero.distance <= 1e-3  # guidance 0 is the unconditional run
+    assert zero.distance == 0  # guidance 0 is the unconditional run
     assert 0 < one.distance < nine.distance
     ends = [run(tiny_model, Request(prompt="red cat", steps=3, seed=s, guidance=9.0)).latents for s in (1, 2)]
     assert nine.spread == pytest.approx(float((ends[0] - ends[1]).square().mean().sqrt()), rel=1e-3)
@@ -70,7 +73,7 @@ def test_rows_run_where_they_are_told_and_stop_when_closed(tiny_model):
     assert asked == []
     next(stream)
     stream.close()
-    assert asked == [[(1, 4.0, "cat"), (1, 1.0, "")]]
+    assert asked == [[(1, 4.0, "cat"), (1, 0.0, "cat")]]
     assert closed == [True]
 
 

@@ -49,6 +49,7 @@ def test_every_step_arrives_in_order_on_the_cpu(cuda):
 def test_a_cancelled_run_leaves_the_device_as_it_was(cuda):
     request = Request(prompt="cat", steps=20)
     whole = run(cuda, request).latents
+    assert cuda.kernels.wait(60)
     torch.cuda.synchronize()
     before = torch.cuda.memory_allocated()
     for _ in range(20):
@@ -62,7 +63,8 @@ def test_a_cancelled_run_leaves_the_device_as_it_was(cuda):
 
 def test_no_host_sync_per_step(cuda):
     """DDIM's loop runs under torch's sync debug mode, which raises at every synchronising call of its own."""
-    list(denoise(cuda, Request(prompt="cat", steps=2)))
+    list(denoise(cuda, Request(prompt="cat", steps=6)))
+    assert cuda.kernels.wait(60)  # its thread synchronises, and the mode is the process's
     steps = denoise(cuda, Request(prompt="cat", steps=6))
     next(steps)
     torch.cuda.set_sync_debug_mode("error")

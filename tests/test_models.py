@@ -225,41 +225,13 @@ def test_sources_that_are_neither_folder_nor_id(source, tmp_path, monkeypatch):
         load_model(source)
 
 
-def test_a_hub_id_that_cannot_be_fetched(monkeypatch, tmp_path):
-    import huggingface_hub
-
-    asked = {}
-
-    def fetch(source, **settings):
-        asked.update(settings, source=source)
-        raise ConnectionError("offline")
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
-    with pytest.raises(SourceError, match=r"'owner/name' can't be fetched from the Hub \(ConnectionError\)"):
-        load_model("owner/name")
-    assert asked["source"] == "owner/name"
-    hub = ["model_index.json", "unet/config.json", "unet/a.safetensors", "unet/a.fp16.safetensors", "unet/a.bin",
-           "unet/a.py", "safety_checker/a.safetensors", "vae/x/a.safetensors", "tokenizer/merges.txt"]  # fmt: skip
-    from huggingface_hub.utils import filter_repo_objects
-
-    wanted = filter_repo_objects(hub, allow_patterns=asked["allow_patterns"], ignore_patterns=asked["ignore_patterns"])
-    assert list(wanted) == ["model_index.json", "unet/config.json", "unet/a.safetensors", "tokenizer/merges.txt"]
-
-
-def test_a_hub_id_that_is_there(monkeypatch, tiny_folder):
-    import huggingface_hub
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda source, **settings: str(tiny_folder))
-    assert load_model("owner/tiny").name == "owner/tiny"
-
-
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
         ({"device": "tpu9"}, "device is 'tpu9'; give 'cpu', 'cuda' or 'cuda:1'."),
         ({"device": "meta"}, "device is 'meta'; give 'cpu' or 'cuda'."),
         ({"device": "cuda:97"}, "CUDA devices are here; give 'cpu'."),
-        ({"dtype": "int8"}, "dtype is 'int8'; give 'float32', 'float16' or 'bfloat16'."),
+        ({"dtype": "int8"}, "dtype is 'int8'; give 'auto', 'float32', 'float16' or 'bfloat16'."),
         ({"dtype": "load"}, "dtype is 'load'; give"),
     ],
 )
@@ -296,3 +268,14 @@ def test_the_parts_have_the_real_shapes(embedded_model):
     assert unet.takes == unet.gives == vae.takes == latents.shape[1:]
     assert vae.gives == embedded_model.decode(latents).shape[1:]
     assert unet.parameters == sum(p.numel() for p in embedded_model.unet.parameters()) > vae.parameters > 0
+
+
+def test_auto_is_what_was_found_fastest_but_the_embedded_model_stays_exact(tiny_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    first, remembered = load_model(tiny_folder, "cpu", "auto"), (tmp_path / "diffuscope" / "cpu.json").read_text()
+    assert first.dtype in (torch.float32, torch.bfloat16)
+    way = json.loads(remembered).popitem()[1]
+    (tmp_path / "diffuscope" / "cpu.json").write_text(remembered.replace(way, "bfloat16, channels last"))
+    second = load_model(tiny_folder, "cpu", "auto")
+    assert (second.dtype, second.rounding) == (torch.bfloat16, "channels last")
+    assert load_model(None, "cpu", "auto").dtype == torch.float32

@@ -247,3 +247,11 @@ def test_sizes_that_only_this_project_takes(tiny_model):
     small.latent_scale = 4
     with pytest.raises(RequestError, match=r"width is 68; diffusers alone takes multiples of 8."):
         snippet(Request(width=68), small)
+
+
+def test_a_revision_is_named_as_diffusers_takes_it(tiny_model, monkeypatch):
+    request = Request(prompt="pizza", steps=2)
+    trajectory = run(tiny_model, request)
+    monkeypatch.setattr(tiny_model, "name", "owner/name@v1.0")
+    script = snippet(replace(trajectory, capsule={**trajectory.capsule, "model": tiny_model.name}), tiny_model)
+    assert 'from_pretrained("owner/name", revision="v1.0", dtype' in script

@@ -6,6 +6,7 @@ python -m training.export --to checkpoints/emoji-ldm
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 import torch
@@ -16,6 +17,7 @@ from training.diffusion import LATENTS, NOISE, TextToImage
 from training.loop import FOLDER
 
 SHARD = "9MB"
+DEFAULTS = {"sampler": "DDIM", "steps": 20, "scale": 4.0}  # where the page's form begins
 
 
 def export(folder: Path, to: Path) -> None:
@@ -39,6 +41,7 @@ def export(folder: Path, to: Path) -> None:
     small = tiny.build()
     small.load_state_dict(torch.load(folder / "tiny.pt", map_location="cpu", weights_only=True)["model"])
     tiny.write(small, to / "tiny_vae")
+    (to / "explorer.json").write_text(json.dumps(DEFAULTS, indent=2) + "\n", encoding="utf-8")
 
 
 def main() -> None:

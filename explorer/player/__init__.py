@@ -22,7 +22,10 @@ PANES = ("x_t", "eps", "x0", "update", "picture")  # rows of the table in panes.
 
 
 def player(
-    elem_id: str, panes: Sequence[str] = PANES, decode: Callable[[Any, Any], dict[str, str]] | None = None
+    elem_id: str,
+    panes: Sequence[str] = PANES,
+    decode: Callable[[Any, Any], dict[str, str]] | None = None,
+    pixels: bool = False,
 ) -> gr.HTML:
     """A player, empty. Its value is a record; history is kept in the browser.
 
@@ -31,6 +34,7 @@ def player(
         panes: what it shows, by name, in this order; "picture" is the large one.
         decode: (run, index) → {"picture": data URI} or {"error": sentence}, called when a person rests on a step. It may
             be called by anybody with anything.
+        pixels: whether what will be shown are pixels rather than latents; each record says it for itself.
     """
     if unknown := set(panes) - set(PANES):
         raise ValueError(f"no such pane: {', '.join(sorted(unknown))}")
@@ -49,6 +53,7 @@ def player(
         server_functions=[decode_step] if decode else None,
         panes=list(panes),
         decodes=decode is not None,
+        pixels=pixels,
     )
 
 

@@ -24,7 +24,8 @@ function buildCurves(node, seek) {
     const path = add("polyline", { class: `curve q-${curve.colour}`, "stroke-dasharray": curve.dash ?? "none" });
     const row = make("div", `q-${curve.colour}`, `<dt><svg viewBox="0 0 18 8" aria-hidden="true"><path d="M0 4h18" ${
       curve.dash ? `stroke-dasharray="${curve.dash}"` : ""}/></svg><span>${curve.label}</span></dt><dd>–</dd>`);
-    if (curve.hint) row.title = curve.hint;
+    if (curve.hint) row.title = spoken(curve.hint, props.pixels);
+    row.hidden = curve.key === "cfg" && Boolean(props.pixels); // there is no prompt
     legend.append(row);
     return { ...curve, path, number: row.querySelector("dd") };
   });

@@ -36,6 +36,7 @@ const origin = make("p", "origin"); // which picture, and what was done to it
 rows.pixels.node.prepend(origin);
 find(".rows").append(...Object.values(rows).map((row) => row.node));
 rows.second.node.hidden = true;
+rows.latents.node.hidden = root.classList.toggle("in-pixels", Boolean(props.pixels)); // the first row is what the model works on
 
 const channels = ([count, height, width]) => (count === 3 ? `${width}×${height}` : `${count}×${height}×${width}`);
 function title() {

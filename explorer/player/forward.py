@@ -20,6 +20,11 @@ SCRIPTS = (
 )  # fmt: skip
 FOLDS = ("colour.js", "words.js", "forward_rows.js", "forward_folds.js", "forward_walk.js", "forward_ink.js")
 CSS = HERE / "forward.css"  # given to launch()
+TOLD = (  # of a model without latents and prompts
+    "in latents, the timestep of its own training that had this much noise (or nearest to it), and a prompt if there is "
+    "one: never",
+    "and the timestep of its own training that had this much noise (or nearest to it): never",
+)
 CURVES = "forward-curves"  # elem_id of the plot over which the stage lays its cursor
 KINDS = ("log-SNR", "beta")
 FIRST = {"kind": "log-SNR", "knots": [[0, 40], [0.25, 12], [0.6, -4], [1, -40]]}
@@ -27,7 +32,7 @@ FIRST = {"kind": "log-SNR", "knots": [[0, 40], [0.25, 12], [0.6, -4], [1, -40]]}
 Asked = Callable[[Any], Mapping[str, Any]]  # [run, t], or anything else: it may be called by anybody
 
 
-def forward(elem_id: str, *, look: Asked, stages: Sequence[tuple[float, str]]) -> gr.HTML:
+def forward(elem_id: str, *, look: Asked, stages: Sequence[tuple[float, str]], pixels: bool = False) -> gr.HTML:
     """The stage, empty. Its value is a record of kind "picture" or "schedule".
 
     Args:
@@ -35,6 +40,7 @@ def forward(elem_id: str, *, look: Asked, stages: Sequence[tuple[float, str]]) -
         look: [run, t] → {"picture": data URI} or {"error": sentence}: the decoding of the latents' state t, asked for when
             a person rests there.
         stages: (SNR in dB above which, name) of how much of a state is noise, from the top down.
+        pixels: whether the model works on the pixels themselves, so that there is no row of latents.
     """
 
     def look_(wanted: Any = None) -> dict[str, Any]:
@@ -51,10 +57,11 @@ def forward(elem_id: str, *, look: Asked, stages: Sequence[tuple[float, str]]) -
         server_functions=[look_],
         stages=[[floor if math.isfinite(floor) else None, name] for floor, name in stages],
         curves=CURVES,
+        pixels=pixels,
     )
 
 
-def folds(elem_id: str, *, stage: str, sees: Asked, walk: Asked) -> gr.HTML:
+def folds(elem_id: str, *, stage: str, sees: Asked, walk: Asked, pixels: bool = False) -> gr.HTML:
     """What explains a state: what the model sees in it, the chain of small steps that leads there, ink in water.
 
     Args:
@@ -62,6 +69,7 @@ def folds(elem_id: str, *, stage: str, sees: Asked, walk: Asked) -> gr.HTML:
         stage: the elem_id of the `forward()` whose timeline it follows.
         sees: [run, t] → the model's prediction of that state, or {"error": sentence}.
         walk: [run, t] → that state by t small steps and by one jump, or {"error": sentence}.
+        pixels: as of `forward`.
     """
 
     def sees_(wanted: Any = None) -> dict[str, Any]:
@@ -71,15 +79,17 @@ def folds(elem_id: str, *, stage: str, sees: Asked, walk: Asked) -> gr.HTML:
         return dict(walk(wanted))
 
     sees_.__name__, walk_.__name__ = "sees", "walk"
+    template = (HERE / "forward_folds.html").read_text("utf-8")
     return gr.HTML(
         None,
         elem_id=elem_id,
-        html_template=(HERE / "forward_folds.html").read_text("utf-8"),
+        html_template=template.replace(*TOLD) if pixels else template,
         js_on_load=_joined(FOLDS),
         apply_default_css=False,
         padding=False,
         server_functions=[sees_, walk_],
         stage=stage,
+        pixels=pixels,
     )
 
 

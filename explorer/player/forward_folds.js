@@ -48,9 +48,9 @@ const TESTS = [
   { name: "error", symbol: "<i>ε</i> − <i>ε</i><sub>true</sub>", title: "error", colour: "uncond", range: 1.5 },
 ];
 const strip = (into, kinds) => kinds.map((kind) => {
-  const made = { ...pane(kind.colour, kind.symbol, kind.title), ...kind };
+  const made = { ...pane(kind.colour, kind.symbol, spoken(kind.title, props.pixels)), ...kind };
   made.figure.dataset.plane = kind.name;
-  made.figure.append(make("p", "scale", kind.name === "x_t" || kind.name === "x0" ? "4 channels as colours" : '<span class="low"></span><span class="map"></span><span class="high"></span>'));
+  made.figure.append(make("p", "scale", kind.name === "x_t" || kind.name === "x0" ? props.pixels ? "as it is" : "4 channels as colours" : '<span class="low"></span><span class="map"></span><span class="high"></span>'));
   if (kind.form) made.figure.append(make("p", "form"));
   into.append(made.figure);
   return made;
@@ -98,7 +98,7 @@ function showSeen(answer, state) {
   fold.classList.toggle("is-empty", Boolean(answer.error));
   if (answer.error) { said.textContent = answer.error; return; }
   const colours = theme(root), a = fixed(answer.alpha), s = fixed(answer.sigma), mse = answer.mse;
-  find(".maps").textContent = `Blue to orange: one number a cell, its ${answer.shape[0]} channels weighted as they add to the preview's brightness. The MSE is over all ${answer.shape[0]}.`;
+  find(".maps").textContent = `Blue to orange: one number a ${props.pixels ? "pixel" : "cell"}, its ${answer.shape[0]} channels weighted as they add to the ${props.pixels ? "picture" : "preview"}'s brightness. The MSE is over all ${answer.shape[0]}.`;
   for (const one of [...tests, ...views]) {
     paintSeen(one, unhalved(answer.planes[one.name]), answer, colours);
     if (one.form) one.figure.querySelector(".form").innerHTML = `= ${one.form(a, s)}`;

@@ -49,7 +49,7 @@ function buildHistogram() {
         find(`.of-${name} dd`).textContent = `mean ${fixed(mean, 2)}, var ${fixed(variance, 2)}`;
       }
       find(".cut").hidden = highest <= TALL; // the axis stays, so that states compare; what is beyond it is said
-      find("svg").setAttribute("aria-label", `Histogram; pixels: ${find(".of-pixels dd").textContent}; latents: ${find(".of-latents dd").textContent}`);
+      find("svg").setAttribute("aria-label", `Histogram; pixels: ${find(".of-pixels dd").textContent}` + (props.pixels ? "" : `; latents: ${find(".of-latents dd").textContent}`));
     },
   };
 }

@@ -76,7 +76,7 @@ function unlook() {
 
 function settle() {
   clearTimeout(resting);
-  if (!playing) resting = setTimeout(rested, touched ? REST : 0);
+  if (!playing && !props.pixels) resting = setTimeout(rested, touched ? REST : 0);
 }
 
 async function rested() {

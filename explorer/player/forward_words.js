@@ -67,7 +67,7 @@ const flat = ({ pixels, latents }) => !pixels.var || !latents.var;
 
 // `at`: t and SNR of the latent row and of the second schedule's row.
 function sentence(picture, schedule, t, db, at, match) {
-  if (!t) return "The picture itself, before any noise, in pixels and as the VAE's latents. Drag the timeline: every state is the picture times one number plus noise times another.";
+  if (!t) return `The picture itself, before any noise${props.pixels ? "" : ", in pixels and as the VAE's latents"}. Drag the timeline: every state is the picture times one number plus noise times another.`;
   const share = 1 - alphaBar(schedule, t);
   const percent = share > 0.995 ? (share < 0.9995 ? (100 * share).toFixed(1) : "over 99.9") : share < 0.01 ? "less than 1" : Math.round(100 * share);
   const lead = `At t = ${t}, the noise has ${percent}% of the weight (1 − ᾱ).`;
@@ -78,7 +78,7 @@ function sentence(picture, schedule, t, db, at, match) {
   const rest = match === "snr"
     ? `${spread}, so they reach that SNR at t = ${at.latents.t}${Math.abs(at.latents.db - db) > 0.5 ? ` (nearest: ${decibels(at.latents.db)})` : ""}.`
     : `${spread}: at the same t they are at ${decibels(at.latents.db)}.`;
-  return `${lead} Of this picture's own variance, ${pixels.var.toFixed(2)}, that leaves ${decibels(db)} of signal to noise: ${noiseOf(db)}.${rest}${eye}${other || ""}`;
+  return `${lead} Of this picture's own variance, ${pixels.var.toFixed(2)}, that leaves ${decibels(db)} of signal to noise: ${noiseOf(db)}.${props.pixels ? "" : rest + eye}${other || ""}`;
 }
 
 function flatly({ pixels }, match) {

@@ -19,6 +19,7 @@ function differ(a, b, [channels, height, width]) {
 }
 
 const largest = (values) => values.indexOf(Math.max(...values));
+const channelOf = (frame, c) => (frame.pixels && frame.shape[0] === 3 ? number("channel", RGB[c]) : `channel ${number("channel", c)}`);
 const number = (what, value) => `<span class="value" data-of="${what}">${value}</span>`;
 
 // `final` is the last frame of a run that is over; until it is there, distances are measured from the first guess.
@@ -41,15 +42,15 @@ function insight(frame, before, first, final) {
     : `At t = ${compact(frame.t)}, only ${share} of what ${XT} shows is noise (by variance), the rest is ${X0}.`;
   const moved = differ(x0, before.planes.x0, frame.shape), corner = largest(moved.corners), channel = largest(moved.channels);
   const change = `Since ${counted(before)} ${before.i}, ${X0} changed by ${number("moved", fixed(moved.all))} (root mean square), most in the ` +
-    `${number("corner", CORNERS[corner])} (${number("corner-moved", fixed(moved.corners[corner]))}) and in channel ` +
-    `${number("channel", channel)} (${number("channel-moved", fixed(moved.channels[channel]))}).`;
+    `${number("corner", CORNERS[corner])} (${number("corner-moved", fixed(moved.corners[corner]))}) and in ` +
+    `${channelOf(frame, channel)} (${number("channel-moved", fixed(moved.channels[channel]))}).`;
   if (!end) return `${lead} ${change} Since ${guessed} it has moved ${number("since-first", fixed(differ(x0, first.planes.x0, frame.shape).all))}.`;
   return `${lead} ${change} It is ${away(x0)} from where this run ends; ${guessed} was ${number("first-distance", fixed(differ(first.planes.x0, end, frame.shape).all))} away.`;
 }
 
 function theEnd(frame, before, first) {
   const said = "The last state: nothing is left to predict.";
-  const decoded = frame.picture ? " The VAE decoded these latents into the picture." : "";
+  const decoded = !frame.picture ? "" : frame.pixels ? " They are the picture." : " The VAE decoded these latents into the picture.";
   if (!before?.planes.x0 || !first?.planes.x0) return said + decoded;
   const from = (one) => fixed(differ(one.planes.x0, frame.planes.x_t, frame.shape).all);
   return `${said} Its latents are ${number("distance", from(before))} (root mean square) from the last ${X0}, and ` +

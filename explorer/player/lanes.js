@@ -24,14 +24,14 @@ function build(lanes) {
     column.querySelector("b").textContent = column.querySelector("b").title = lane.label;
     const kinds = lane.show.map((name) => {
       const kind = PLANES[name], figure = make("figure", `q-${kind.colour}`,
-        `<figcaption><span class="symbol">${kind.symbol}</span> <span class="title">${kind.title}</span> <span class="past"></span>${ENLARGE}</figcaption>` +
+        `<figcaption><span class="symbol">${kind.symbol}</span> <span class="title">${spoken(kind.title, props.pixels)}</span> <span class="past"></span>${ENLARGE}</figcaption>` +
         `<div class="cells"><canvas width="32" height="32" role="img"></canvas>${kind.picture ? '<img alt="the decoded picture" draggable="false" hidden>' : ""}</div>` +
-        (kind.range ? `<p class="scale" title="along the direction of the latent that changes brightness"><span>−${kind.range}</span><span class="map"></span><span>+${kind.range}</span></p>` : '<p class="scale"></p>'));
+        (kind.range ? `<p class="scale" title="${spoken("along the direction of the latent that changes brightness", props.pixels)}"><span>−${kind.range}</span><span class="map"></span><span>+${kind.range}</span></p>` : '<p class="scale"></p>'));
       figure.dataset.plane = name;
       column.append(figure);
       const pane = { ...kind, name, figure, label: lane.label, canvas: figure.querySelector("canvas"),
         picture: figure.querySelector("img"), large: Boolean(kind.picture), button: figure.querySelector(".enlarge") };
-      pane.button.setAttribute("aria-label", `Enlarge ${kind.title} of ${lane.label}`);
+      pane.button.setAttribute("aria-label", `Enlarge ${spoken(kind.title, props.pixels)} of ${lane.label}`);
       pane.button.addEventListener("click", () => large.open(pane));
       return pane;
     });
@@ -63,7 +63,7 @@ function paint(frame, earlier) {
         pane.picture.hidden = !decoded;
         if (decoded && pane.picture.src !== lane.picture) pane.picture.src = lane.picture;
       }
-      const late = before && !decoded, last = late && pane.name === "dx0", said = decoded ? "decoded picture" : last ? "last predictions" : pane.title;
+      const late = before && !decoded, last = late && pane.name === "dx0", said = decoded ? (frame.pixels ? "picture" : "decoded picture") : last ? "last predictions" : spoken(pane.title, frame.pixels);
       const title = pane.figure.querySelector(".title");
       title.textContent = said;
       title.title = last ? "The end predicts nothing: this is the difference of the last predictions" : "";

@@ -15,7 +15,7 @@
 $player
     return { root, accept, seek };
   };
-  const { root, accept, seek } = build(node, { value: null, panes, decodes: false, said: "A run kept as a page" }, {}, nothing, nothing, nothing);
+  const { root, accept, seek } = build(node, { value: null, panes, decodes: false, pixels: records[0]?.pixels, said: "A run kept as a page" }, {}, nothing, nothing, nothing);
   for (const record of records) accept(record);
 
   const jump = () => { if (/^#\d{1,4}$$/.test(location.hash)) seek(+location.hash.slice(1)); };

@@ -16,15 +16,16 @@ function niceRange(values) {
 }
 
 const numbersOf = (name) => (frame) => frame.planes[name] && floats(frame.planes[name]);
+const coloured = (frame) => (frame.pixels ? "as it is" : `${frame.shape[0]} channels as colours`);
 const PANES = [
   { name: "x_t", symbol: "<i>x</i><sub>t</sub>", title: "latents now", paint: "colour", gain: (frame) => 1 / level(frame),
     hint: "Noise at first, the picture's latents in the end.",
-    note: (frame) => (Math.abs(level(frame) - 1) < 0.01 ? "4 channels as colours" : `shown ÷ ${level(frame).toFixed(2)}`) },
+    note: (frame) => (Math.abs(level(frame) - 1) < 0.01 ? coloured(frame) : `shown ÷ ${level(frame).toFixed(2)}`) },
   { name: "eps", symbol: "<i>ε</i>", title: "predicted noise", paint: "signed", numbers: numbersOf("eps"), range: () => 3,
     hint: "The noise that the model sees in the latents.",
     scale: "Noise along the direction of the latent that changes brightness, in standard deviations" },
   { name: "x0", symbol: "<i>x</i><sub>0</sub>", title: "clean latents", paint: "colour",
-    hint: "What is left without that noise.", note: () => "4 channels as colours" },
+    hint: "What is left without that noise.", note: (frame) => coloured(frame) },
   { name: "update", symbol: "Δ<i>x</i>", title: "this step", paint: "signed", numbers: updateOf, range: niceRange,
     hint: "What one step changes.",
     scale: "The next latents minus these, both in VP form (÷ √(α² + σ²)), along the direction that changes brightness; the scale follows the step" },
@@ -37,24 +38,25 @@ const make = (tag, className, html = "") => Object.assign(document.createElement
 // Builds the panes named into `stage`; returns draw(), reveal(), sketch(), mark(cell) and the list for the pointer.
 function buildPanes(stage, root, enlarge, names) {
   root.classList.toggle("has-picture", names.includes("picture"));
+  let pixels = Boolean(props.pixels); // of the frame shown
   root.style.setProperty("--small", names.filter((name) => name !== "picture").length);
   const panes = names.map((name) => PANES.find((pane) => pane.name === name)).map((pane) => {
     const figure = make("figure", `pane ${pane.large ? "is-picture" : ""}`);
     figure.dataset.pane = pane.name;
-    const head = make("figcaption", "", `<span class="symbol">${pane.symbol}</span><span class="title">${pane.title}</span>`);
+    const head = make("figcaption", "", `<span class="symbol">${pane.symbol}</span><span class="title">${spoken(pane.title, pixels)}</span>`);
     const button = make("button", "icon enlarge",
       '<svg viewBox="0 0 16 16" aria-hidden="true"><path d="M9.5 2.5h4v4M13.5 2.5l-5 5M6.5 13.5h-4v-4M2.5 13.5l5-5"/></svg>');
-    button.type = "button"; button.title = "Enlarge"; button.setAttribute("aria-label", `Enlarge ${pane.title}`);
+    button.type = "button"; button.title = "Enlarge"; button.setAttribute("aria-label", `Enlarge ${spoken(pane.title, pixels)}`);
     button.disabled = true;
     const frame = make("div", "frame"), canvas = make("canvas"), cell = make("span", "cell"), hint = make("p", "hint"), past = make("span", "past");
-    canvas.setAttribute("role", "img"); canvas.setAttribute("aria-label", `${pane.title}: empty`);
+    canvas.setAttribute("role", "img"); canvas.setAttribute("aria-label", `${spoken(pane.title, pixels)}: empty`);
     canvas.width = canvas.height = 16;
-    hint.textContent = pane.hint;
+    hint.textContent = spoken(pane.hint, pixels);
     cell.hidden = true;
     const picture = make("img"); picture.alt = "the decoded picture"; picture.hidden = true; picture.draggable = false;
     frame.append(canvas, ...(pane.large ? [picture] : []), cell, past, hint);
     const foot = make("p", "foot", pane.scale ? '<span class="low"></span><span class="ramp"></span><span class="high"></span>' : "");
-    if (pane.scale) foot.title = pane.scale;
+    if (pane.scale) foot.title = spoken(pane.scale, pixels);
     if (pane.large) foot.innerHTML = '<span class="of-preview"></span><input type="range" class="split" min="0" max="100" value="50" ' +
       'aria-label="Where the preview ends and the decoded picture begins" hidden><span class="of-decoded"></span>';
     head.append(button);
@@ -72,9 +74,19 @@ function buildPanes(stage, root, enlarge, names) {
     pane.canvas.width = width; pane.canvas.height = height;
   };
 
+  // A trace of the one kind may be opened on the page of the other.
+  const speak = () => {
+    for (const pane of panes) {
+      pane.figure.querySelector(".title").textContent = spoken(pane.title, pixels);
+      pane.button.setAttribute("aria-label", `Enlarge ${spoken(pane.title, pixels)}`);
+      if (pane.scale) pane.foot.title = spoken(pane.scale, pixels);
+    }
+  };
+
   // A state without a prediction or, for the update, without a next state keeps the pane of the one before, and says so.
   const draw = (frame, before, after) => {
     const colours = theme(root), [, height, width] = frame.shape;
+    if (pixels !== Boolean(frame.pixels)) { pixels = !pixels; speak(); }
     for (const pane of panes) {
       const own = pane.numbers ? pane.numbers(frame, after) : frame.planes[pane.plane ?? pane.name];
       const shown = own ?? (before && (pane.numbers ? pane.numbers(before, frame) : before.planes[pane.plane ?? pane.name]));
@@ -92,7 +104,7 @@ function buildPanes(stage, root, enlarge, names) {
         } else paintColour(image, shown, frame.shape, frame.preview, pane.gain?.(frame) ?? 1);
         pane.context.putImageData(image, 0, 0);
       }
-      pane.canvas.setAttribute("aria-label", `${pane.title} at step ${frame.i}`);
+      pane.canvas.setAttribute("aria-label", `${spoken(pane.title, pixels)} at step ${frame.i}`);
       if (pane.large) reveal(frame.picture ?? frame.decoded, frame.picture ? "whole" : "half");
       if (pane.note) pane.foot.textContent = pane.note(frame);
       pane.past.textContent = own || pane.large || !before ? "" : `of ${counted(before)} ${before.i}`;
@@ -109,7 +121,7 @@ function buildPanes(stage, root, enlarge, names) {
       else if (pane.picture.getAttribute("src") !== uri) pane.picture.src = uri;
       pane.frame.classList.toggle("is-split", half);
       pane.foot.querySelector(".split").hidden = !half;
-      pane.foot.querySelector(".of-preview").textContent = half ? "preview" : uri ? "decoded by the VAE" : `preview: x0 as colours${note && ` · ${note}`}`;
+      pane.foot.querySelector(".of-preview").textContent = half ? "preview" : pixels ? (uri ? "the end of the run" : "x0, as it is") : uri ? "decoded by the VAE" : `preview: x0 as colours${note && ` · ${note}`}`;
       pane.foot.querySelector(".of-decoded").textContent = half ? "decoded" : "";
       pane.foot.title = half ? "Left: x0 through the linear preview. Right: the same x0 through the full VAE." : note;
     }

@@ -31,7 +31,7 @@ const SAID = {
   waiting: () => "Waiting for the first step",
   stopping: () => "Stopping",
   forking: () => doing,
-  running: () => (newest >= length - 2 ? "Decoding the picture" : `Running: ${newest + 1 - first()} of ${length - 1 - first()} evaluations`),
+  running: () => (newest >= length - 2 && !frames[newest]?.pixels ? "Decoding the picture" : `Running: ${newest + 1 - first()} of ${length - 1 - first()} evaluations`),
   done: () => props.said ? props.said : again.has(run) ? "Brought back" : run === "recorded-first" ? "Recorded run" : run.startsWith("recorded") ? "Opened trace" : `${length - 1 - first()} evaluation${length - first() === 2 ? "" : "s"} in ${(took / 1000).toFixed(1)} s`,
   stopped: () => `Stopped after ${newest + 1 - first()} of ${length - 1 - first()} evaluations`,
 };
@@ -79,7 +79,7 @@ function draw(i) {
   slider.setAttribute("aria-valuetext", label.textContent);
   find(".state-equation").innerHTML = stateEquation(frame);
   find(".step-equation").innerHTML = stepEquation(frame, form);
-  find(".caption").innerHTML = insight(frame, before, frames[nextFrame(-1)], phase === "done" ? frames[length - 1] : null);
+  find(".caption").innerHTML = spoken(insight(frame, before, frames[nextFrame(-1)], phase === "done" ? frames[length - 1] : null), frame.pixels);
   find(".readout").innerHTML = readout(frame, after, cell);
   offerForms(Object.keys(frame.forms));
   curves.at(frame);
@@ -206,13 +206,13 @@ function repaint() {
 new MutationObserver(repaint).observe(document.body, { attributes: true, attributeFilter: ["class"] });
 repaint();
 label.textContent = "no run yet";
-find(".readout").innerHTML = readout({ shape: [4, 1, 1], planes: {} }, null, null);
+find(".readout").innerHTML = readout({ shape: [props.pixels ? 3 : 4, 1, 1], planes: {}, pixels: props.pixels }, null, null);
 find(".state-equation").innerHTML = left("<i>x</i><sub>t</sub>") +
   '<span class="q-x0"><i>α</i><span class="dot">·</span><i>x</i><sub>0</sub></span> <span class="sign">+</span> ' +
   '<span class="q-eps"><i>σ</i><span class="dot">·</span><i>ε</i></span><span class="gloss">every state is this mixture</span>';
 find(".step-equation").innerHTML = left("<i>x</i><sub>next</sub>") + '<span class="gloss">each step\'s own coefficients will stand here</span>';
-find(".caption").textContent =
-  "A run starts in noise. At every step the model predicts the noise in the latents; the sampler takes some of it away.";
+find(".caption").textContent = spoken(
+  "A run starts in noise. At every step the model predicts the noise in the latents; the sampler takes some of it away.", props.pixels);
 
 watch("value", () => accept(props.value));
 accept(props.value);

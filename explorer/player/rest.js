@@ -8,7 +8,7 @@ let resting = 0, touched = false; // touched: a person has moved in this run; a 
 function settle() {
   clearTimeout(resting);
   const over = phase === "done" || phase === "stopped";
-  if (props.decodes && touched && over && !playing && frames[shown]?.planes.x0 && !frames[shown].decoded) resting = setTimeout(rested, REST);
+  if (props.decodes && !frames[shown]?.pixels && touched && over && !playing && frames[shown]?.planes.x0 && !frames[shown].decoded) resting = setTimeout(rested, REST);
 }
 
 async function rested() {

@@ -4,7 +4,9 @@
 const root = element.querySelector(".stations"), find = (selector) => root.querySelector(selector);
 const MOST = 8, SOON = 30; // stations; ms between a key and what is told
 const COUNTS = { stations: [2, MOST], circle: [2, 2], pictures: [1, 1], sphere: [1, 1] };
-const TITLES = { stations: "Stations", circle: "Prompt, and the two noises", pictures: "Prompt and noise", sphere: "Prompt and noise in the middle" };
+const BARE = { stations: "Noises, by their seeds", circle: "The two noises", pictures: "Noise", sphere: "Noise in the middle" }; // no prompts
+root.toggleAttribute("data-bare", props.bare);
+const TITLES = props.bare ? BARE : { stations: "Stations", circle: "Prompt, and the two noises", pictures: "Prompt and noise", sphere: "Prompt and noise in the middle" };
 let rows = [], kind = "stations", moves = "both", timer = 0, last = 0;
 let said = []; // texts told lately: they come back by way of the text field, and may be old by then
 
@@ -68,7 +70,7 @@ function row() {
     const i = index();
     rows.splice(i, 1);
     draw();
-    find(".rows").children[Math.min(i, shown().length - 1)].querySelector(".prompt").focus();
+    find(".rows").children[Math.min(i, shown().length - 1)].querySelector(props.bare ? ".seed" : ".prompt").focus();
     tell(true);
   });
   return node;
@@ -77,7 +79,7 @@ function row() {
 find(".add").addEventListener("click", () => {
   rows.splice(shown().length, 0, { prompt: shown().at(-1).prompt, seed: roll() });
   draw();
-  const field = find(".rows").lastChild.querySelector(".prompt");
+  const field = find(".rows").lastChild.querySelector(props.bare ? ".seed" : ".prompt");
   field.focus();
   field.select();
   tell(true);

@@ -22,6 +22,7 @@ let phase = "empty", rest = "empty", ending = 0, asking = null, ticking = false,
 const closed = new Set(), large = buildLarge(find(".large"), root);
 root.looked = () => film?.run ?? ""; // what the buttons below the stage are about
 root.dataset.run = "";
+if (props.pixels) root.setAttribute("aria-label", "A walk from noise to noise, as a film"); // and its title when it is presented
 
 // --- films ---
 

@@ -26,11 +26,18 @@ ABOUT = (
     "Every frame is a whole run of the model from its own point of the path. Along a straight line between two noises the "
     "norm dips; along the sphere it stays. Between prompts pictures mix, or jump."
 )
+NOISES = (
+    "Every frame is a whole run of the model from its own point of the path. Along a straight line between two noises the "
+    "norm dips; along the sphere it stays."
+)
 
 Asked = Callable[[Any], Mapping[str, Any]]
 
 
-def film(elem_id: str, *, steps: Asked, frames: int, stations: Sequence[str], even: str, beside: str) -> gr.HTML:
+def film(
+    elem_id: str, *, steps: Asked, frames: int, stations: Sequence[str], even: str, beside: str, prompts: bool = True,
+    pixels: bool = False,
+) -> gr.HTML:  # fmt: skip
     """The stage, before the first film. Its value is a record (see walk.js).
 
     Args:
@@ -40,6 +47,8 @@ def film(elem_id: str, *, steps: Asked, frames: int, stations: Sequence[str], ev
         stations: what is written below them.
         even: elem_id of the button that has the frames placed anew.
         beside: elem_id of the one that has a second film made.
+        prompts: whether the model takes any.
+        pixels: whether it works on pixels rather than latents.
     """
 
     def steps_(wanted: Any = None) -> dict[str, Any]:
@@ -59,29 +68,32 @@ def film(elem_id: str, *, steps: Asked, frames: int, stations: Sequence[str], ev
         stations=[{"place": i / last, "label": label} for i, label in enumerate(stations)],
         again={"even": even, "other": beside},
         hint=HINT,
-        about=ABOUT,
+        about=ABOUT if prompts else NOISES,
+        prompts=prompts,
+        pixels=pixels,
     )
 
 
-def stations(elem_id: str, text: str, presets: Mapping[str, str], prompts: Sequence[str]) -> gr.HTML:
+def stations(elem_id: str, text: str, presets: Mapping[str, str], prompts: Sequence[str] | None) -> gr.HTML:
     """The editor of stations; fires "input". Its value is {"text": a station a line, "kind", "moves"}.
 
     Args:
         elem_id: its id in the page.
         text: the stations, each "prompt @ seed".
         presets: stations to click, by their names.
-        prompts: what is proposed where a prompt is typed.
+        prompts: what is proposed where a prompt is typed; None for a model that takes none.
     """
     buttons = "".join(
         f'<button type="button" data-text="{escape(lines)}">{escape(name)}</button>' for name, lines in presets.items()
     )
-    options = "".join(f"<option>{escape(prompt)}</option>" for prompt in prompts)
+    options = "".join(f"<option>{escape(prompt)}</option>" for prompt in prompts or ())
     template = (HERE / "stations.html").read_text("utf-8")
     return gr.HTML(
         {"text": text, "kind": "stations", "moves": "both"},
         elem_id=elem_id,
         html_template=template.replace("<!--presets-->", buttons).replace("<!--prompts-->", options),
         js_on_load=(HERE / "stations.js").read_text("utf-8"),
+        bare=prompts is None,
         apply_default_css=False,
         padding=False,
     )

@@ -21,13 +21,13 @@ function layout() {
   if (names.other) noise.push({ label: `${of} norm, ${names.other}`, colour: "uncond", dash: 1, values: () => tracks.other_norm, digits: 3 });
   noise.push({ label: "angle, own scale", colour: "x_t", dash: 2, values: () => tracks.angle, own: true, digits: 0, unit: "°" });
   const next = [
-    { label: "change of latents", colour: "x0", dash: 0, values: () => pairs(film, 0), between: true, digits: 3 },
+    { label: spoken("change of latents", props.pixels), colour: "x0", dash: 0, values: () => pairs(film, 0), between: true, digits: 3 },
     { label: "1 − SSIM, own scale", colour: "update", dash: 1, values: () => pairs(film, 1), between: true, own: true, digits: 3 },
   ];
-  const beside = second ? { label: `latents, ${second.name.split(" ").at(-1)}`, values: () => pairs(second, 0) } : film?.before ? { label: "latents, before", values: () => film.before } : null;
+  const beside = second ? { label: `${spoken("latents", props.pixels)}, ${second.name.split(" ").at(-1)}`, values: () => pairs(second, 0) } : film?.before ? { label: spoken("latents, before", props.pixels), values: () => film.before } : null;
   if (beside) next.splice(1, 0, { ...beside, colour: "uncond", dash: 2, between: true, digits: 3 });
   const prompt = [{ label: "prompts' cosine", colour: "cond", dash: 0, values: () => tracks.cosine, digits: 3, top: 1 }];
-  return [noise, next, prompt];
+  return props.prompts ? [noise, next, prompt] : [noise, next];
 }
 
 function chart() {

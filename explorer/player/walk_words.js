@@ -14,7 +14,8 @@ function whereabouts(one, i) {
   return `${percent((place - from.place) / (to.place - from.place))} of the way from ${escaped(from.said)} to ${escaped(to.said)}`;
 }
 
-function sentence(one, i) {
+const sentence = (one, i) => spoken(sentenceOf(one, i), props.pixels);
+function sentenceOf(one, i) {
   const { norm, other_norm: other, angle } = one.tracks, said = [`${whereabouts(one, i)}.`], names = one.names, what = one.tracks.of;
   if (angle.at(-1) >= 1) {
     const lost = other && Math.abs(other[i] - norm[i]) >= 0.005;

@@ -3,12 +3,16 @@
 const fixed = (value, digits = 3) => (value === null || value === undefined ? "–" : value.toFixed(digits).replace("-", "−"));
 const compact = (value) => (value === null ? "–" : Number.isInteger(value) ? `${value}` : fixed(value, 1));
 
+// A model of pixels has no latents: what is said of the ones is said of the others.
+const spoken = (text, pixels) => (pixels ? text.replaceAll("latents", "pixels").replaceAll("latent", "pixel") : text);
+
 const AGO = (k) => `${k} evaluation${k === "1" ? "" : "s"} ago`;
 // A term's name as the engine writes it → [quantity that gives its colour, how it is set, what it is].
 const NAMES = [
   [/^x_t$/, () => ["x_t", "<i>x</i><sub>t</sub>", "the latents now"]],
   [/^eps$/, () => ["eps", "<i>ε</i>", "the predicted noise"]],
   [/^x0$/, () => ["x0", "<i>x</i><sub>0</sub>", "the predicted clean latents"]],
+  [/^x0_c$/, () => ["x0", "<i>x</i><sub>0</sub><sup>cut</sup>", "the predicted clean latents, cut to what a picture can have"]],
   [/^z$/, () => ["z", "<i>z</i>", "fresh noise"]],
   [/^x_c$/, () => ["x_t", "<i>x</i><sub>c</sub>", "the corrected latents"]],
   [/^x_(\d+)$/, (k) => ["x_t", `<i>x</i><sub>t</sub><sup>(−${k})</sup>`, `the latents of ${AGO(k)}`]],
@@ -29,25 +33,25 @@ function quantity(name) {
   return ["uncond", escaped(name), escaped(name)];
 }
 
-function setTerm(coefficient, name, first) {
+function setTerm(coefficient, name, first, pixels) {
   const [colour, html, what] = quantity(name);
   const size = Math.abs(coefficient ?? NaN), sign = coefficient < 0 ? "−" : first ? "" : "+";
   const number = Number.isNaN(size) ? "?" : size !== 0 && size < 0.0005 ? size.toExponential(1).replace("-", "−") : size.toFixed(3);
-  return `${sign && `<span class="sign">${sign}</span>`}<span class="term q-${colour}" title="${what}"><span class="number">${number}</span>` +
+  return `${sign && `<span class="sign">${sign}</span>`}<span class="term q-${colour}" title="${spoken(what, pixels)}"><span class="number">${number}</span>` +
     `<span class="dot">·</span>${html}</span>`;
 }
 
-const sum = (terms) => terms.map(([coefficient, name], i) => setTerm(coefficient, name, i === 0)).join(" ");
+const sum = (terms, pixels = false) => terms.map(([coefficient, name], i) => setTerm(coefficient, name, i === 0, pixels)).join(" ");
 const left = (html) => `<span class="left q-x_t">${html}</span><span class="sign">=</span>`;
 
 const stateEquation = (frame) =>
-  left("<i>x</i><sub>t</sub>") + sum([[frame.alpha, "x0"], [frame.sigma, "eps"]]) + '<span class="gloss">what these latents are</span>';
+  left("<i>x</i><sub>t</sub>") + sum([[frame.alpha, "x0"], [frame.sigma, "eps"]], frame.pixels) + `<span class="gloss">${spoken("what these latents are", frame.pixels)}</span>`;
 
 function stepEquation(frame, form) {
   const terms = frame.forms[form] ?? Object.values(frame.forms)[0];
   const gloss = (text) => `<span class="gloss">${text}</span>`;
   if (!terms) return left("<i>x</i><sub>next</sub>") + gloss("nothing: the run ends here");
-  return left("<i>x</i><sub>next</sub>") + sum(terms) + gloss("this step");
+  return left("<i>x</i><sub>next</sub>") + sum(terms, frame.pixels) + gloss("this step");
 }
 
 // What the states of a run are counted in: samplers that look twice have more evaluations than steps.
@@ -60,9 +64,10 @@ function stepLabel(frame) {
 }
 
 // Every channel of the latents at one cell.
+const RGB = ["red", "green", "blue"];
 function readout(frame, after, at) {
   const [channels, height, width] = frame.shape;
-  const columns = Array.from({ length: channels }, (_, c) => `<th scope="col" title="channel ${c}">ch ${c}</th>`).join("");
+  const columns = Array.from({ length: channels }, (_, c) => `<th scope="col" title="channel ${c}">${frame.pixels && channels === 3 ? RGB[c] : `ch ${c}`}</th>`).join("");
   const rows = stage.panes.filter((pane) => pane.symbol).map((pane) => {
     const numbers = at && (pane.numbers ?? numbersOf(pane.name))(frame, after);
     const values = Array.from({ length: channels }, (_, c) =>

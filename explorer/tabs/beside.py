@@ -13,7 +13,7 @@ from explorer import frames
 from explorer.forks import Fork, State, beside, counted
 from explorer.lessons import distance
 from explorer.records import Model, Request, Step
-from explorer.tabs.common import REPLAYED, paced
+from explorer.tabs.common import REPLAYED, noun, paced
 from explorer.tabs.compare import CURVES, DIFFERENCE, SHOW, sentence, x0_apart
 from explorer.tabs.lanes import Lane, Record, curve, difference, record
 
@@ -54,11 +54,11 @@ def _note(showing: Showing, i: int, theirs: State, ours: State) -> str:
     """What the two show at one place of the branch."""
     end, guess = showing.after[-1], x0_apart(theirs.step, ours.step)
     if i == len(showing.before):
-        already = "" if guess is None else f"; the clean latents that the two predict are {guess:.3f} apart"
+        already = "" if guess is None else f"; the clean {noun(showing.model)} that the two predict are {guess:.3f} apart"
         return f"The branch begins here, in the state of its origin{already}."
     if i == showing.n - 1 and end.step.x0 is not None:
         return f"The end of the branch; its origin was stopped at {end.place}, so their ends can't be compared."
-    return sentence(i, showing.n, distance(theirs.step, ours.step), guess, ours.place)
+    return sentence(i, showing.n, distance(theirs.step, ours.step), guess, ours.place, noun(showing.model))
 
 
 def _record(showing: Showing, i: int, theirs: State, ours: State, note: str) -> Record:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import gradio as gr
 import torch
 
-from explorer.records import DiffuscopeError
+from explorer.records import DiffuscopeError, Model
 
 HERE = Path(__file__).parent
 FRAMES_PER_SECOND = 30  # the message queue has no back-pressure, and nobody sees more
@@ -67,6 +67,11 @@ def once(handler: Callable[..., Any]) -> Callable[..., Any]:
 def _sentence(message: str) -> gr.Error:
     # The page shows the message as HTML, and it may quote what was typed.
     return gr.Error(escape(message, quote=False), duration=12, print_exception=False)
+
+
+def noun(model: Model) -> str:
+    """What a model's states are called: "latents", or "pixels" where they are the picture itself."""
+    return "latents" if model.abilities.latent else "pixels"
 
 
 def session(request: gr.Request | None) -> str:

@@ -13,9 +13,9 @@ import gradio as gr
 from explorer import frames, limits
 from explorer.lessons import distance, mse
 from explorer.player.compare import compare as comparison
-from explorer.records import Model, Request, RequestError, Step
+from explorer.records import Abilities, Model, Request, RequestError, Step
 from explorer.samplers import SAMPLERS
-from explorer.tabs.common import paced, told
+from explorer.tabs.common import noun, paced, told
 from explorer.tabs.form import GUIDANCE, STEPS, cut_note, numeral, one_of, taken
 from explorer.tabs.gpu import denoise, denoise_batch
 from explorer.tabs.lanes import Lane, Record, asked, buttons, curve, difference, place, record, wire
@@ -39,18 +39,24 @@ def build(model: Model, controls: Mapping[str, gr.components.Component]) -> dict
     Returns:
         The fold's own controls, by the endpoint's parameters.
     """
+    can = model.abilities
+    choices = changes(can)
     with gr.Accordion(TITLE, open=False, elem_classes="fold"), gr.Row(elem_classes="trial"):
         with gr.Column():
             gr.Markdown(LEAD, elem_classes="note")
-            change = gr.Radio(CHANGES, value="guidance", label="Change")
+            change = gr.Radio(choices, value="guidance" if "guidance" in choices else "sampler", label="Change")
             others = [
                 gr.Textbox(
-                    "a house on a blue background", label="B's prompt", lines=1, elem_classes="change-is change-prompt"
+                    "a house on a blue background" if can.prompts else "", label="B's prompt", lines=1,
+                    elem_classes="change-is change-prompt", visible=can.prompts,
                 ),
-                gr.Dropdown(list(SAMPLERS), value="Euler", label="B's method", elem_classes="change-is change-sampler"),
+                gr.Dropdown(list(SAMPLERS), value=_other(can), label="B's method", elem_classes="change-is change-sampler"),
                 gr.Slider(*STEPS, value=8, step=1, label="B's number of steps", elem_classes="change-is change-steps"),
-                gr.Slider(*GUIDANCE, value=1, step=0.5, label="B's guidance", elem_classes="change-is change-guidance"),
-            ]
+                gr.Slider(
+                    *GUIDANCE, value=1, step=0.5, label="B's guidance", elem_classes="change-is change-guidance",
+                    visible=can.guidance != "none",
+                ),
+            ]  # fmt: skip
             cut_note(model, others[0])
             start, cancel = buttons("Run A and B", "compare")
         with gr.Column():
@@ -61,18 +67,29 @@ def build(model: Model, controls: Mapping[str, gr.components.Component]) -> dict
     return {"change": change} | {f"other_{name}": other for name, other in zip(CHANGES, others, strict=True)}
 
 
-def checked(given: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
+def changes(can: Abilities) -> tuple[str, ...]:
+    """What B can have otherwise, for a model that can do this."""
+    has = {"prompt": can.prompts, "guidance": can.guidance != "none"}
+    return tuple(name for name in CHANGES if has.get(name, True))
+
+
+def checked(given: Mapping[str, str], can: Abilities | None = None) -> tuple[dict[str, Any], list[str]]:
     """The values of an address that the fold can take, and one sentence for each that it can't."""
     return taken(
         given,
         {
-            "change": lambda text: one_of("change", text, CHANGES),
+            "change": lambda text: one_of("change", text, changes(can or Abilities())),
             "other_prompt": lambda text: limits.text("other_prompt", text),
             "other_sampler": lambda text: one_of("other_sampler", text, tuple(SAMPLERS)),
             "other_steps": lambda text: limits.whole("other_steps", numeral(text), STEPS),
             "other_guidance": lambda text: limits.number("other_guidance", numeral(text), GUIDANCE),
         },
     )
+
+
+def _other(can: Abilities) -> str:
+    """Another method than the one that the form begins with."""
+    return "Euler" if can.sampler != "Euler" else "DDIM"
 
 
 def runner(model: Model) -> Callable[..., Iterator[Record]]:
@@ -148,7 +165,8 @@ def runner(model: Model) -> Callable[..., Iterator[Record]]:
                 lanes.append(Lane("B − A", pair[0], DIFFERENCE, "0 has the ground's colour", planes=difference(*pair)))
                 apart = distance(*pair), x0_apart(*pair)
                 series = [curve(*one, value) for one, value in zip(CURVES, apart, strict=True)]
-                yield record(model, run, i, n, lanes, series=series, note=sentence(i, n, *apart, f"step {i} of {n - 1}"))
+                note = sentence(i, n, *apart, f"step {i} of {n - 1}", noun(model))
+                yield record(model, run, i, n, lanes, series=series, note=note)
 
     return compare
 
@@ -206,13 +224,14 @@ def x0_apart(a: Step, b: Step) -> float | None:
     return None if a.x0 is None or b.x0 is None else mse(a.x0, b.x0) ** 0.5
 
 
-def sentence(i: int, n: int, x_t: float, x0: float | None, where: str) -> str:
-    """What the two lanes show at place i of n on the timeline; `where` is that place in words."""
+def sentence(i: int, n: int, x_t: float, x0: float | None, where: str, what: str = "latents") -> str:
+    """What the two lanes show at place i of n on the timeline; `where` is that place in words, `what` as of `noun`."""
     if i == n - 1:
         if x_t == 0:
-            return "The two runs ended in the same latents: the change made no difference."
-        return f"The end: the latents are {x_t:.3f} apart (root mean square), and both were decoded by the VAE."
-    guess = "" if x0 is None else f", and the clean latents that they predict are {x0:.3f} apart"
+            return f"The two runs ended in the same {what}: the change made no difference."
+        decoded = ", and both were decoded by the VAE" if what == "latents" else ""
+        return f"The end: the {what} are {x_t:.3f} apart (root mean square){decoded}."
+    guess = "" if x0 is None else f", and the clean {what} that they predict are {x0:.3f} apart"
     if i == 0:
         return f"The start: the states are {x_t:.3f} apart{guess}. All states are in VP form, where pure noise has size 1."
     return f"At {where} the states are {x_t:.3f} apart (root mean square, VP form){guess}."

@@ -21,6 +21,12 @@ DOES = {
     "U-Net and scheduler take turns, once per evaluation.",
     "vae": "The decoder turns the last latents into pixels. It runs once, at the end.",
 }
+IN_PIXELS = {  # of a model without prompts and VAE
+    "unet": "Predicts, from the noisy pixels and the timestep alone, which part of them is noise. Its skip connections go "
+    "straight across; nothing in it is recurrent.",
+    "scheduler": "The sampler: takes the prediction and computes the next, less noisy pixels. It has no weights. "
+    "U-Net and scheduler take turns, once per evaluation; the last pixels are the picture.",
+}
 TITLES = {
     "tokenizer": "tokens",
     "text_encoder": "text encoder",
@@ -32,21 +38,23 @@ TITLES = {
 
 def diagram(model: Model, player: str) -> gr.HTML:
     """The diagram of a model, lit by the player with this elem_id."""
-    tokenizer, text_encoder, unet, vae = model.parts()
-    latents = _shape(unet.gives)
+    parts = {part.name: part for part in model.parts()}
+    unet = parts["unet"]
+    latents, words = _shape(unet.gives), DOES if model.abilities.latent else IN_PIXELS
     loop = (
         '<div class="turns" role="group" aria-label="taking turns">'
-        f"{_box(unet, f'{latents} → {latents}')}<span class='arrow' aria-hidden='true'>⇄</span>"
-        f"{_scheduler(model, latents)}</div>"
+        f"{_box(unet, f'{latents} → {latents}', words)}<span class='arrow' aria-hidden='true'>⇄</span>"
+        f"{_scheduler(model, latents, words)}</div>"
     )
-    boxes = [
-        '<span class="end">prompt</span>',
-        _box(tokenizer, f"{tokenizer.gives[0]} tokens"),
-        _box(text_encoder, _shape(text_encoder.gives)),
-        loop,
-        _box(vae, f"{_shape(vae.takes)} → {_shape(vae.gives)}"),
-        '<span class="end">picture</span>',
-    ]
+    boxes = ['<span class="end">prompt</span>' if model.abilities.prompts else '<span class="end">noise</span>']
+    if tokenizer := parts.get("tokenizer"):
+        boxes.append(_box(tokenizer, f"{tokenizer.gives[0]} tokens"))
+    if text_encoder := parts.get("text_encoder"):
+        boxes.append(_box(text_encoder, _shape(text_encoder.gives)))
+    boxes.append(loop)
+    if vae := parts.get("vae"):
+        boxes.append(_box(vae, f"{_shape(vae.takes)} → {_shape(vae.gives)}"))
+    boxes.append('<span class="end">picture</span>')
     arrow = '<span class="arrow" aria-hidden="true">→</span>'
     return gr.HTML(
         # As the value: a template is evaluated in the browser, and the facts come from the model's own files.
@@ -58,14 +66,14 @@ def diagram(model: Model, player: str) -> gr.HTML:
     )
 
 
-def _box(part: Part, shape: str) -> str:
+def _box(part: Part, shape: str, words: Mapping[str, str] = DOES) -> str:
     facts = {"class": part.kind, **part.facts}
     if part.parameters:
         facts["parameters"] = f"{part.parameters:,}"
-    return _details(part.name, shape, facts)
+    return _details(part.name, shape, facts, words)
 
 
-def _scheduler(model: Model, latents: str) -> str:
+def _scheduler(model: Model, latents: str, words: Mapping[str, str]) -> str:
     config = model.scheduler_config
     facts = {"predicts": model.prediction_type} | {
         name: str(config[key])
@@ -73,15 +81,15 @@ def _scheduler(model: Model, latents: str) -> str:
                           ("first beta", "beta_start"), ("last beta", "beta_end"), ("spacing", "timestep_spacing"))
         if config.get(key) is not None
     }  # fmt: skip
-    return _details("scheduler", latents, facts)
+    return _details("scheduler", latents, facts, words)
 
 
-def _details(name: str, shape: str, facts: Mapping[str, str | int]) -> str:
+def _details(name: str, shape: str, facts: Mapping[str, str | int], words: Mapping[str, str]) -> str:
     rows = "".join(f"<div><dt>{escape(key)}</dt><dd>{escape(str(value))}</dd></div>" for key, value in facts.items())
     return (
         f'<details class="part" data-part="{name}" name="pipeline">'
         f"<summary><b>{TITLES[name]}</b><span>{escape(shape)}</span></summary>"
-        f"<div class='about'><p>{escape(DOES[name])}</p><dl>{rows}</dl></div></details>"
+        f"<div class='about'><p>{escape(words[name])}</p><dl>{rows}</dl></div></details>"
     )
 
 

@@ -248,4 +248,4 @@ def _showing(
 
 def _began(root: Trajectory) -> str:
     """What the tree calls a run that began in noise."""
-    return f"{quoted(root.request.prompt)} · seed {root.request.seed}"
+    return f"{quoted(root.request.prompt)} · seed {root.request.seed}".removeprefix("none · ")

@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from explorer import limits
-from explorer.records import Model, Request, RequestError
+from explorer.records import Abilities, Model, Request, RequestError
 from explorer.samplers import SAMPLERS
 from explorer.tabs.common import prompts
 
@@ -24,50 +24,63 @@ PROMPTS = (
     "face with medical mask",
     "tangerine",
 )
-SAMPLER = "DDIM"
 # What the sliders span; the API takes all that explorer.limits allows.
 STEPS = (1, 100)
 GUIDANCE = (0.0, 15.0)
-SCALE = 4.0
-DEFAULTS = Request(prompt=PROMPTS[0], seed=3, sampler=SAMPLER, steps=20, guidance=SCALE)
+DEFAULTS = Request(prompt=PROMPTS[0], seed=3, sampler="DDIM", steps=20, guidance=4.0)  # of the embedded model
 # Handlers that only write a note: no queue, no place in the API, and of many calls the last counts.
 QUICK: dict[str, Any] = {"preprocess": False, "queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
 Controls = dict[str, gr.components.Component]  # by the endpoint's parameters, in their order
 
 
+def defaults(model: Model) -> Request:
+    """Where a model's forms begin, within what the sliders span."""
+    can = model.abilities
+    return replace(
+        DEFAULTS, prompt=DEFAULTS.prompt if can.prompts else "", sampler=can.sampler, steps=min(can.steps, STEPS[1]),
+        guidance=_scale(can),
+    )  # fmt: skip
+
+
 def form(model: Model) -> Controls:
-    """The controls, the rarer ones under More; built into the open Blocks."""
-    prompt = gr.Textbox(DEFAULTS.prompt, label="Prompt", lines=1, max_lines=3)
+    """The controls, the rarer ones under More; built into the open Blocks. What a model has not, is there but not seen."""
+    can, begun = model.abilities, defaults(model)
+    guided, negated = can.guidance != "none", can.guidance == "cfg"
+    row = SAMPLERS[begun.sampler]
+    prompt = gr.Textbox(begun.prompt, label="Prompt", lines=1, max_lines=3, visible=can.prompts)
     prompt_note = _note()
-    prompts(PROMPTS, prompt)
+    if can.prompts:
+        prompts(PROMPTS, prompt)
     with gr.Row(elem_classes="seed-row"):
-        seed = gr.Number(DEFAULTS.seed, label="Seed", precision=0, minimum=limits.SEED[0], maximum=limits.SEED[1])
+        seed = gr.Number(begun.seed, label="Seed", precision=0, minimum=limits.SEED[0], maximum=limits.SEED[1])
         dice = gr.Button("Roll", elem_classes="dice", size="sm", min_width=64)
-    steps = gr.Slider(*STEPS, value=DEFAULTS.steps, step=1, label="Steps")
-    guidance = gr.Slider(*GUIDANCE, value=SCALE, step=0.5, label="Guidance")
-    guidance_note = gr.Markdown(_about_guidance(SCALE), elem_classes="note guidance-note")
-    sampler = gr.Dropdown(list(SAMPLERS), value=SAMPLER, label="Sampler")
-    sampler_note = gr.Markdown(_about_sampler(SAMPLER, DEFAULTS.steps), elem_classes="note sampler-note")
+    steps = gr.Slider(*STEPS, value=begun.steps, step=1, label="Steps")
+    guidance = gr.Slider(*GUIDANCE, value=_scale(can), step=0.5, label="Guidance", visible=guided)
+    about = _about_guidance if negated else _about_told
+    guidance_note = gr.Markdown(about(_scale(can)), elem_classes="note guidance-note", visible=guided)
+    sampler = gr.Dropdown(list(SAMPLERS), value=begun.sampler, label="Sampler")
+    sampler_note = gr.Markdown(_about_sampler(begun.sampler, begun.steps), elem_classes="note sampler-note")
     with gr.Accordion("More", open=False):
-        negative_prompt = gr.Textbox("", label="Negative prompt", info="Guidance moves away from it.", lines=1)
+        negative_prompt = gr.Textbox(
+            "", label="Negative prompt", info="Guidance moves away from it.", lines=1, visible=negated
+        )
         negative_note = _note()
-        guidance_rescale = _share("Guidance rescale", 0.0, "Pulls the prediction back to its unguided spread.")
-        eta = _share("Eta", 0.0, "DDIM: fresh noise; 1 is DDPM's variance.")
-        noise_scale = _share("Noise scale", 1.0, "Share of the injected noise that is kept.")
+        guidance_rescale = _share("Guidance rescale", 0.0, "Pulls the prediction back to its unguided spread.", negated)
+        eta = _share("Eta", 0.0, "DDIM: fresh noise; 1 is DDPM's variance.", takes=row.stochastic == "eta")
+        noise_scale = _share("Noise scale", 1.0, "Share of the injected noise that is kept.", takes=row.stochastic != "no")
         spacing = gr.Dropdown(
-            [("the model's own", ""), *limits.SPACINGS], value="", label="Spacing", info="Which timesteps are visited."
-        )
-        karras = gr.Checkbox(
-            False, label="Karras sigmas", info="More of the steps at low noise.", interactive=SAMPLERS[SAMPLER].karras
-        )
+            [("the model's own", ""), *limits.SPACINGS], value="", label="Spacing", info="Which timesteps are visited.",
+            interactive=row.spacing,
+        )  # fmt: skip
+        karras = gr.Checkbox(False, label="Karras sigmas", info="More of the steps at low noise.", interactive=row.karras)
         with gr.Row():  # with a value: an empty number becomes 0 when it is mounted
             width, height = (
                 gr.Number(size, label=label, precision=0, min_width=80)
                 for size, label in zip(model.default_size, ("Width", "Height"), strict=True)
             )
 
-    tokens = model.parts()[0].gives[0]
+    tokens = _tokens(model)
 
     def about_prompt(text: Any) -> str:
         return _about_prompt(model, tokens, text) or (
@@ -81,7 +94,7 @@ def form(model: Model) -> Controls:
     dice.click(fn=None, js="() => Math.floor(Math.random() * 100000)", outputs=seed)
     prompt.change(about_prompt, prompt, prompt_note, **last)
     negative_prompt.change(about_negative, negative_prompt, negative_note, **last)
-    guidance.change(_about_guidance, guidance, guidance_note, **last)
+    guidance.change(about, guidance, guidance_note, **last)
     gr.on([sampler.change, steps.change], _about_sampler, [sampler, steps], sampler_note, **last)
     sampler.change(_applicable, sampler, [eta, noise_scale, spacing, karras], **QUICK)
     return {
@@ -96,7 +109,7 @@ def checked(model: Model, given: Mapping[str, str]) -> tuple[dict[str, Any], lis
 
     Each is tried on top of those before it, the sampler first, since what else is possible hangs on it.
     """
-    request, notes = replace(DEFAULTS), []
+    request, notes = defaults(model), []
     values: dict[str, Any] = {}
     order = ("sampler", "steps", "width", "height")
     for name in sorted(given, key=lambda name: (order.index(name) if name in order else len(order), name)):
@@ -110,7 +123,7 @@ def checked(model: Model, given: Mapping[str, str]) -> tuple[dict[str, Any], lis
         except RequestError as error:
             notes.append(str(error))
         else:
-            values[name] = "" if name == "spacing" and value is None else value
+            values[name] = "" if name == "spacing" and value is None else getattr(request, name)
     return values, notes
 
 
@@ -160,7 +173,7 @@ def taken(given: Mapping[str, str], readers: Mapping[str, Callable[[str], Any]])
 
 def cut_note(model: Model, box: Any) -> gr.HTML:
     """A line below another prompt's box, with the words of it that the model will not read."""
-    note, tokens = _note(), model.parts()[0].gives[0]
+    note, tokens = _note(), _tokens(model)
 
     def about(text: Any) -> str:
         return _about_prompt(model, tokens, text)
@@ -174,8 +187,18 @@ def _note() -> gr.HTML:
     return gr.HTML("", elem_classes="note cut-note", apply_default_css=False, padding=False)
 
 
-def _share(label: str, value: float, info: str) -> gr.Slider:
-    return gr.Slider(*limits.UNIT, value=value, step=0.05, label=label, info=info)
+def _scale(can: Abilities) -> float:
+    """Of guidance, where the form begins."""
+    return min(max(can.scale, GUIDANCE[0]), GUIDANCE[1])
+
+
+def _tokens(model: Model) -> int:
+    """How many a prompt may have; 0 for a model that takes none."""
+    return model.parts()[0].gives[0] if model.abilities.prompts else 0
+
+
+def _share(label: str, value: float, info: str, visible: bool = True, takes: bool = True) -> gr.Slider:
+    return gr.Slider(*limits.UNIT, value=value, step=0.05, label=label, info=info, visible=visible, interactive=takes)
 
 
 def _about_prompt(model: Model, tokens: int, prompt: Any) -> str:
@@ -194,6 +217,11 @@ def _about_guidance(guidance: Any) -> str:
     if guidance == 0:
         return "0 ignores the prompt: only the unconditional prediction is used."
     return "Two predictions per evaluation, with and without the prompt: their difference is multiplied by this."
+
+
+def _about_told(guidance: Any) -> str:
+    """The same for a model that is told the scale."""
+    return "The model has learned what this scale makes of a prompt, and is told it: one prediction per evaluation."
 
 
 def _about_sampler(sampler: Any, steps: Any) -> str:

@@ -29,13 +29,14 @@ from explorer.tabs.common import once, session
 from explorer.tabs.forward_form import checked, form
 from explorer.tabs.forward_runs import GONE, Runs, answers
 from explorer.tabs.picture_field import EXAMPLES, FOLDER
-from explorer.tabs.url import Linked
+from explorer.tabs.url import Linked, seen
 
 TITLE = "Forward"
 LEAD = (
     "Choose a picture, then drag the timeline: it dissolves into noise, in pixels and in latents, the small grid of "
     "numbers that the model works on in place of pixels."
 )
+IN_PIXELS = "Choose a picture, then drag the timeline: it dissolves into noise, at the size at which the model works on it."
 STAGE = "forward-stage"
 PLAY = "forward-play"
 # The run that is on the stage, put in place of the last input.
@@ -74,19 +75,19 @@ Record = dict[str, Any]
 
 def build(model: Model, sessions: Sessions) -> Linked:
     """Builds the tab into the open Blocks."""
-    runs = Runs()
+    runs, can = Runs(), model.abilities
     sessions.on_drop(runs.drop)
     look, sees, walk = answers(model, runs)
     with gr.Row(elem_classes="leads"):
-        gr.Markdown(LEAD, elem_classes="lead")
+        gr.Markdown(LEAD if can.latent else IN_PIXELS, elem_classes="lead")
         first = picture_field.opened()
     with gr.Row(elem_classes="experiment forward-tab"):
         with gr.Column(elem_classes="controls"):
-            controls = form()
+            controls = form(can.prompts)
         with gr.Column(elem_classes="stage-column"):
-            stage = player.forward(STAGE, look=look, stages=STAGES)
+            stage = player.forward(STAGE, look=look, stages=STAGES, pixels=not can.latent)
             plot = gr.Plot(elem_id=player.CURVES, show_label=False, container=False, format="png")
-            player.folds("forward-folds", stage=STAGE, sees=sees, walk=walk)
+            player.folds("forward-folds", stage=STAGE, sees=sees, walk=walk, pixels=not can.latent)
             forward_files.build(model, runs, stage, SHOWN)
 
     handler, given = runner(model, runs), [controls.picture, *controls.linked.values()]
@@ -107,21 +108,23 @@ def build(model: Model, sessions: Sessions) -> Linked:
         js=f"() => [{SHOWN}, innerWidth <= {NARROW}]", preprocess=False, queue=False, show_progress="hidden",
         api_visibility="private", trigger_mode="always_last",
     )  # fmt: skip
-    return Linked(controls.linked, checked, PLAY)
+    return Linked(seen(controls.linked), checked, PLAY)
 
 
 def runner(model: Model, runs: Runs) -> Callable[..., Record]:
     """The endpoint: its parameters are those of the API."""
 
+    most = LARGEST if model.abilities.latent else None  # else the pixel row is what the model works on
+
     @cache
     def example_source(name: str) -> Source:
         data = (FOLDER / f"{name}.png").read_bytes()
-        return process.source(EXAMPLES[name], bring(data, model.default_size, LARGEST), model)
+        return process.source(EXAMPLES[name], bring(data, model.default_size, most), model)
 
     def chosen(picture: Any, example: Any, kept: Noising | None) -> Source:
         if picture is not None:
             name, data = picture_field.read(picture)
-            return process.source(name, bring(data, model.default_size, LARGEST), model)
+            return process.source(name, bring(data, model.default_size, most), model)
         if example in ("", None):
             if kept is None:
                 raise RequestError(GONE)
@@ -169,7 +172,7 @@ def runner(model: Model, runs: Runs) -> Callable[..., Record]:
             raise RequestError(
                 f"The seed is empty; type a whole number from {limits.SEED[0]} to {limits.SEED[1]}, or press Roll."
             )
-        asked = limits.text("prompt", prompt)
+        asked = limits.told("prompt", prompt, model)
         whole = limits.whole("seed", seed, limits.SEED)
         kept = runs.get(run)
         source = chosen(picture, example, kept)

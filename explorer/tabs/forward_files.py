@@ -31,7 +31,14 @@ def build(model: Model, runs: Runs, stage: gr.HTML, shown: str) -> None:
     """
     with gr.Row(elem_classes="files forward-files"):
         columns = gr.Number(DEFAULT, label="Columns", precision=0, minimum=COLUMNS[0], maximum=COLUMNS[1], min_width=96)
-        decoded = gr.Checkbox(True, label="decoded too", container=False, min_width=96, elem_id="forward-decoded")
+        decoded = gr.Checkbox(
+            True,
+            label="decoded too",
+            container=False,
+            min_width=96,
+            elem_id="forward-decoded",
+            visible=model.abilities.latent,
+        )
         as_sheet = gr.Button("Save contact sheet", size="sm", min_width=72, elem_id="forward-sheet")
         as_gif = gr.Button("Save GIF", size="sm", min_width=72, elem_id="forward-gif")
         link = gr.DownloadButton("", visible="hidden", elem_id=FILE)

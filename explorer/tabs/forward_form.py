@@ -44,7 +44,7 @@ class Form:
     again: gr.Number  # hidden: changes where the controls are to be asked for once more
 
 
-def form() -> Form:
+def form(prompts: bool = True) -> Form:
     """The controls, the rarer ones under More; built into the open Blocks."""
     example = picture_field.examples("Pictures to noise", "forward-examples")
     picture = picture_field.own("forward-picture")
@@ -69,7 +69,10 @@ def form() -> Form:
             info="Off: the same betas in fewer steps. What goes wrong: it never becomes noise. Cosine and a drawn log-SNR "
             "say ᾱ itself, so they end in noise either way.",
         )  # fmt: skip
-        prompt = gr.Textbox("", label="Prompt for “What the model sees”", info="Empty: it is asked without one.", lines=1)
+        prompt = gr.Textbox(
+            "", label="Prompt for “What the model sees”", info="Empty: it is asked without one.", lines=1,
+            visible=prompts,
+        )  # fmt: skip
     run, again = gr.Textbox("", visible="hidden"), gr.Number(0, visible="hidden")
 
     dice.click(fn=None, js="() => Math.floor(Math.random() * 100000)", outputs=seed)

@@ -12,9 +12,9 @@ import io
 import math
 import pickle
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from torch import Tensor
 from explorer import engine, limits, microscope, walk_film, walk_readings
 from explorer.engine import Start
 from explorer.latents import decodings as decoded
+from explorer.models.shelved import Shelved
 from explorer.records import Conditioning, DiffuscopeError, Model, Request, Step
 from explorer.samplers import SAMPLERS
 from explorer.walk import Walk, check_pictures, check_places
@@ -47,6 +48,8 @@ LEAST = 10  # seconds of the device to ask for
 MOST = 120  # what is asked for must be left of the person's share
 EVALUATION = 0.15  # seconds, generous, of one at 512 x 512 with guidance
 AREA = 512 * 512
+
+T = TypeVar("T")
 
 
 def on_gpu(model: Model) -> Model:
@@ -74,14 +77,14 @@ def on_gpu(model: Model) -> Model:
 def denoise(model: Model, request: Request, start: Start | None = None) -> Iterator[Step]:
     """`engine.denoise`, wherever the model computes; in the worker a bad start is told at the first Step."""
     if not isinstance(model, Remote):
-        return engine.denoise(model, request, start)
+        return _run(model, lambda one: engine.denoise(one, request, start))
     return model.remote("denoise", limits.check(request, cast(Model, model)), start)
 
 
 def denoise_batch(model: Model, requests: Sequence[Request]) -> Iterator[list[Step]]:
     """`engine.denoise_batch`, wherever the model computes."""
     if not isinstance(model, Remote):
-        return engine.denoise_batch(model, requests)
+        return _run(model, lambda one: engine.denoise_batch(one, requests))
     return model.remote("denoise_batch", limits.check_batch(requests, cast(Model, model)))
 
 
@@ -89,13 +92,16 @@ def film(
     model: Model, walk: Walk, places: Sequence[float], pictures: Pictures | None = None, batch: int = 4
 ) -> Iterator[Batch]:
     """`walk_film.film`, wherever the model computes: there, one turn at the device for each few frames."""
-    return walk_film.film(model, walk, places, pictures, batch, _turn if isinstance(model, Remote) else walk_film.turn)
+    if isinstance(model, Remote):
+        return walk_film.film(model, walk, places, pictures, batch, _turn)
+    return _run(model, lambda one: walk_film.film(one, walk, places, pictures, batch, walk_film.turn))
 
 
 def tracks(model: Model, walk: Walk, places: Sequence[float], pictures: Pictures | None = None) -> walk_readings.Tracks:
     """`walk_readings.tracks`, wherever the model computes: where its text encoder is."""
     if not isinstance(model, Remote):
-        return walk_readings.tracks(model, walk, places, pictures)
+        with here(model):
+            return walk_readings.tracks(model, walk, places, pictures)
     walk = check_walk(walk, cast(Model, model))
     (made,) = model.remote("tracks", walk, check_places(places), check_pictures(walk, cast(Model, model), pictures))
     return made
@@ -104,7 +110,8 @@ def tracks(model: Model, walk: Walk, places: Sequence[float], pictures: Pictures
 def predict(model: Model, latents: Tensor, t: Tensor, prompt: str) -> Tensor:
     """The model's output for latents (B, C, h, w) at timesteps t (B,), with one prompt; on the CPU wherever it computes."""
     if not isinstance(model, Remote):
-        return _predict(model, latents, t, prompt)
+        with here(model):
+            return _predict(model, latents, t, prompt)
     (output,) = model.remote("predict", latents, t, prompt)
     return output
 
@@ -112,9 +119,15 @@ def predict(model: Model, latents: Tensor, t: Tensor, prompt: str) -> Tensor:
 def decodings(model: Model, latents: Tensor) -> list[dict[str, Any]]:
     """`latents.decodings`, wherever the model computes: in one turn at the device, and timed where it is."""
     if not isinstance(model, Remote):
-        return decoded(latents, model)
+        with here(model):
+            return decoded(latents, model)
     (rows,) = model.remote("decodings", latents)
     return rows
+
+
+def here(model: Model) -> AbstractContextManager[Any]:
+    """Keeps a model in memory while this is open, if it is one that may be put away."""
+    return model.held() if isinstance(model, Shelved) else nullcontext()
 
 
 def duration(requests: Sequence[Request]) -> int:
@@ -124,6 +137,19 @@ def duration(requests: Sequence[Request]) -> int:
         for one in requests
     )
     return min(LEAST + math.ceil(EVALUATION * work), MOST)
+
+
+def _run(model: Model, begin: Callable[[Model], Iterator[T]]) -> Iterator[T]:
+    """What a run makes. One that may be put away stays in memory from the first to the last, or to where it is left."""
+    if not isinstance(model, Shelved):
+        return begin(model)
+    begin(model)  # what is wrong is told at the call
+    return _kept(model, begin)
+
+
+def _kept(model: Shelved, begin: Callable[[Model], Iterator[T]]) -> Iterator[T]:
+    with model.held() as one:
+        yield from begin(one)
 
 
 def _turn(model: Any, walk: Walk, places: Sequence[float], pictures: Pictures | None) -> Iterator[list[Step]]:

@@ -16,7 +16,7 @@ from explorer.samplers import SAMPLERS
 from explorer.schedule import schedule
 from explorer.sweep import check_scales
 from explorer.tabs.common import prompts
-from explorer.tabs.form import DEFAULTS, PROMPTS, QUICK, cut_note, numeral, one_of
+from explorer.tabs.form import PROMPTS, QUICK, cut_note, defaults, numeral, one_of
 
 SCALES = "0, 1, 3, 5, 8, 12"
 PRESETS: Mapping[str, str] = {
@@ -49,13 +49,14 @@ Controls = dict[str, gr.components.Component]  # by the endpoint's parameters, i
 
 def form(model: Model) -> Controls:
     """The controls, the rarer ones under More; built into the open Blocks."""
-    prompt = gr.Textbox(DEFAULTS.prompt, label="Prompt", lines=1, max_lines=3)
+    begun = defaults(model)
+    prompt = gr.Textbox(begun.prompt, label="Prompt", lines=1, max_lines=3)
     cut_note(model, prompt)
     prompts(PROMPTS[:4], prompt)
     with gr.Row(elem_classes="seed-row"):
-        seed = gr.Number(DEFAULTS.seed, label="Seed", precision=0, minimum=limits.SEED[0], maximum=limits.SEED[1])
+        seed = gr.Number(begun.seed, label="Seed", precision=0, minimum=limits.SEED[0], maximum=limits.SEED[1])
         dice = gr.Button("Roll", elem_classes="dice", size="sm", min_width=64)
-    steps = gr.Slider(*STEPS, value=EVALUATIONS, step=1, label="Steps")
+    steps = gr.Slider(*STEPS, value=min(EVALUATIONS, begun.steps), step=1, label="Steps")
     scales = gr.Textbox(SCALES, label="Guidance scales w", info="1 to 12 numbers from -5 to 30.", lines=1, max_lines=2)
     player.presets(PRESETS, scales)
     shape = gr.Dropdown(list(DIALS), value=DIAL, label="w(t), the scale along the run", elem_id="guidance-dial")
@@ -71,7 +72,7 @@ def form(model: Model) -> Controls:
         drawer = player.drawer("guidance-drawer", knots(DRAWN))
         drawn = gr.Textbox(DRAWN, label="Its knots as text", info="place:share, from 0:… to 1:…", lines=1, max_lines=3)
     with gr.Accordion("More", open=False):
-        sampler = gr.Dropdown(list(SAMPLERS), value=DEFAULTS.sampler, label="Sampler")
+        sampler = gr.Dropdown(list(SAMPLERS), value=begun.sampler, label="Sampler")
         negative_prompt = gr.Textbox(
             "", label="Negative prompt", info="Takes the empty prompt's place: guidance moves away from it.", lines=1
         )

@@ -40,7 +40,7 @@ def record(
 ) -> Record:  # fmt: skip
     """The record of one place on the timeline, 0 … n - 1; log draws its series by their logarithm."""
     base = frames.encode(lanes[0].step, run=run, n=n, model_preview=model.preview)
-    kept = {key: base[key] for key in ("run", "n", "shape", "preview")}
+    kept = {key: base[key] for key in ("run", "n", "shape", "preview", "pixels") if key in base}
     return kept | {
         "i": i,
         "lanes": [_lane(model, lane) for lane in lanes],

@@ -57,7 +57,7 @@ def build(model: Model, sessions: Sessions) -> Linked:
         first = picture_field.opened()
     with gr.Row(elem_classes="experiment latents-tab"):
         with gr.Column(elem_classes="controls"):
-            controls = form()
+            controls = form(model)
         with gr.Column(elem_classes="runbar"):
             go = gr.Button("Denoise from here", variant="primary", elem_id=GO)
         with gr.Column(elem_classes="stage-column"):

@@ -13,14 +13,14 @@ import gradio as gr
 from explorer import edits, noising
 from explorer.records import Model
 from explorer.tabs import picture_field
-from explorer.tabs.form import DEFAULTS, taken
+from explorer.tabs.form import defaults, taken
 from explorer.tabs.latents_store import listed
 from explorer.tabs.url import Runs
 
 HERE = Path(__file__).parent
 
 GO = "latents-go"
-NOISED = round(0.75 * DEFAULTS.steps)  # half noise or less: the picture survives
+NOISED = 0.75  # of the steps: half noise or less, and the picture survives
 # The stage may say more than an address can hold; then the address holds none of it.
 LONGEST = 4000  # characters
 
@@ -42,13 +42,14 @@ class Form:
         return [self.picture, self.linked["example"], self.run, self.linked["edits"], self.key]
 
 
-def form() -> Form:
+def form(model: Model) -> Form:
     """The controls, built into the open Blocks."""
+    steps = defaults(model).steps
     example = picture_field.examples("Pictures to encode", "latents-examples")
     picture = picture_field.own("latents-picture")
     last = gr.Button("The end of the last run", size="sm", elem_id="latents-last")
     noised = gr.Slider(
-        0, DEFAULTS.steps - 1, value=NOISED, step=1, label=f"Noised to step k of {DEFAULTS.steps}",
+        0, max(steps - 1, 1), value=min(round(NOISED * steps), steps - 1), step=1, label=f"Noised to step k of {steps}",
         info="At 0 hardly anything but noise, at the last step hardly any.", elem_id="latents-noised",
     )  # fmt: skip
     note = gr.HTML("", elem_classes="note", apply_default_css=False, padding=False)

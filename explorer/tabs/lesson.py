@@ -16,14 +16,14 @@ from explorer.lessons import distance, readings, spread
 from explorer.player.compare import compare as comparison
 from explorer.records import Model
 from explorer.schedule import schedule
-from explorer.tabs.common import paced, told
+from explorer.tabs.common import noun, paced, told
 from explorer.tabs.gpu import denoise_batch
 from explorer.tabs.lanes import Lane, Record, asked, buttons, curve, place, record, wire
 
 TITLE = "The DDPM lesson: what the injected noise is for"
 LEAD = (
     "Press the button: DDPM runs three times from the noise of the form's seed, with none, half and all of the fresh noise "
-    "that it injects at each step. Then three more seeds tell how far results of one prompt spread."
+    "that it injects at each step. Then three more seeds tell how far {} spread."
 )
 STAGE = "lesson-player"
 SCALES = (0.0, 0.5, 1.0)
@@ -48,7 +48,7 @@ def build(model: Model, controls: Mapping[str, gr.components.Component]) -> None
     inputs = [controls[name] for name in TAKES]
     with gr.Accordion(TITLE, open=False, elem_classes="fold"), gr.Row(elem_classes="trial"):
         with gr.Column():
-            gr.Markdown(LEAD, elem_classes="note")
+            gr.Markdown(LEAD.format("results of one prompt" if model.abilities.prompts else "results"), elem_classes="note")
             start, cancel = buttons("Run the three", "lesson")
         with gr.Column():
             empty = [{"label": _label(scale), "show": SHOW} for scale in SCALES]
@@ -118,7 +118,8 @@ def runner(model: Model) -> Callable[..., Iterator[Record]]:
                     yield {"run": run, "doing": f"Spread ({turn + 1} of {len(SCALES)}): {seeds}: {i} of {n - 1}"}
             ends[turn] += [step.latents for step in steps_now]
         spreads = [spread(end) for end in ends]
-        yield {"run": run, "spread": dict(zip(map(str, SCALES), spreads, strict=True)), "summary": conclusion(spreads)}
+        summary = conclusion(spreads, noun(model))
+        yield {"run": run, "spread": dict(zip(map(str, SCALES), spreads, strict=True)), "summary": summary}
 
     return ddpm_lesson
 
@@ -146,8 +147,8 @@ def read(levels: Sequence[tuple[float, float]], i: int) -> tuple[list[Record], s
     )
 
 
-def conclusion(spreads: Sequence[float]) -> str:
-    """Collapse and diversity, in the numbers of this run."""
+def conclusion(spreads: Sequence[float], what: str = "latents") -> str:
+    """Collapse and diversity, in the numbers of this run; `what` as of `noun`."""
     none, half, whole = spreads
     numbers = (
         f"Four seeds end {none:.3f} apart without fresh noise, {half:.3f} with half of it and {whole:.3f} with all of it"
@@ -158,7 +159,7 @@ def conclusion(spreads: Sequence[float]) -> str:
         meaning = "with the injected noise the results are more diverse than without, though not in even steps"
     else:
         meaning = "here the injected noise did not add diversity, so what differs comes from the starting noise alone"
-    return f"{numbers} (mean root mean square distance of the final latents): {meaning}."
+    return f"{numbers} (mean root mean square distance of the final {what}): {meaning}."
 
 
 def _label(scale: float) -> str:

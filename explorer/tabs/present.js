@@ -60,7 +60,7 @@ const selected = () => tabs().find((tab) => tab.getAttribute("aria-selected") ==
 
 const asked = new Map(); // the last runs → the controls' values when they were asked for
 const number = (value) => String(value).replace("-", "−");
-const describe = (values) => [`seed ${values.seed}`, `${values.steps} steps`, `guidance ${number(values.guidance)}`, values.sampler].join(" · ");
+const describe = (values) => [`seed ${values.seed}`, `${values.steps} steps`, ...(props.guided ? [`guidance ${number(values.guidance)}`] : []), values.sampler].join(" · ");
 function name(values) {
   const player = one(PLAYER), recorded = player?.dataset.run?.startsWith("recorded"), stage = one(shownAt);
   if (!values && stage?.matches(".compare")) return lanesTitle(stage);
@@ -148,7 +148,7 @@ document.addEventListener("click", (event) => {
   const what = event.target.closest?.("[data-present]")?.dataset.present;
   if (what === "leave") leave();
   if (what === "stage") enter(true);
-  if (what === "tour") { enter(false); startTour(); }
+  if (what === "tour" && props.stops.length) { enter(false); startTour(); }
 });
 
 // --- keys: a clicker's, an arrow's, and the two that enter ---
@@ -175,7 +175,7 @@ document.addEventListener("keydown", (event) => {
   if (!on) {
     if (typed || event.repeat) return;
     if (key === "p" || key === "P") { used(); enter(true); }
-    if (key === "t" || key === "T") { used(); enter(false); startTour(); }
+    if ((key === "t" || key === "T") && props.stops.length) { used(); enter(false); startTour(); }
     return;
   }
   if (key === "Escape") { used(); return void leave(); }

@@ -20,7 +20,7 @@ The tour is told in tour.json, a list of stops. Each has a `title`, the `tab` it
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,24 @@ def stops() -> list[dict[str, Any]]:
     return json.loads((HERE / "tour.json").read_text("utf-8"))
 
 
+def fitting(model: Model, tabs: Collection[str]) -> list[dict[str, Any]]:
+    """The stops that a model's page can show: all speak of prompts, and some are about guidance in two calls.
+
+    Args:
+        model: what predicts.
+        tabs: those that its page has.
+    """
+    if not model.abilities.prompts:
+        return []
+
+    def fits(stop: dict[str, Any]) -> bool:
+        touched = {name for view in ("scene", "reveal") for name in stop[view].get("settings", {})}
+        guided = touched & {"guidance", "other_guidance"}
+        return stop["tab"] in tabs and (not guided or model.abilities.guidance == "cfg")
+
+    return [stop for stop in stops() if fits(stop)]
+
+
 def build(model: Model, linked: Mapping[str, Linked]) -> gr.HTML:
     """Builds presenter mode, hidden until it is entered, into the open Blocks.
 
@@ -58,6 +76,7 @@ def build(model: Model, linked: Mapping[str, Linked]) -> gr.HTML:
     defaults: dict[str, dict[str, Any]] = {tab: {} for tab in linked}
     for (tab, name), control in zip(places, controls, strict=True):
         defaults[tab][name] = getattr(control, "value", None)
+    shown = fitting(model, [*linked])
     component = gr.HTML(
         None,
         elem_classes="present",
@@ -65,7 +84,9 @@ def build(model: Model, linked: Mapping[str, Linked]) -> gr.HTML:
         js_on_load="\n".join((HERE / name).read_text("utf-8") for name in SCRIPTS),
         apply_default_css=False,
         padding=False,
-        stops=stops(),
+        stops=shown,
+        store="diffuscope-tour" + (f"-{len(shown)}" if len(shown) < len(stops()) else ""),
+        guided=model.abilities.guidance != "none",
         note="" if model.name == WRITTEN_FOR else f"Written for {WRITTEN_FOR}; with {model.name} an answer may differ.",
         places=places,
         defaults=defaults,

@@ -25,10 +25,10 @@ from explorer.tabs.form import checked, form
 from explorer.tabs.gpu import denoise
 from explorer.tabs.keeping import keeping
 from explorer.tabs.lanes import asked
-from explorer.tabs.url import Linked, Runs
+from explorer.tabs.url import Linked, Runs, seen
 
 TITLE = "Reverse"
-LEAD = "Press Run: noise drawn by the seed becomes a picture of the prompt, one step at a time. Then drag the timeline."
+LEAD = "Press Run: noise drawn by the seed becomes a picture{}, one step at a time. Then drag the timeline."
 PLAYER = "reverse-player"
 RUN = "reverse-run"
 
@@ -38,9 +38,9 @@ Record = dict[str, Any]
 
 def build(model: Model, sessions: Sessions) -> Linked:
     """Builds the tab into the open Blocks."""
-    family = Forks(sessions)
+    family, can = Forks(sessions), model.abilities
     with gr.Row(elem_classes="leads"):
-        gr.Markdown(LEAD, elem_classes="lead")
+        gr.Markdown(LEAD.format(" of the prompt" if can.prompts else ""), elem_classes="lead")
         said = traces.line(model)
     with gr.Row(elem_classes="experiment"):
         with gr.Column(elem_classes="controls"):
@@ -49,9 +49,10 @@ def build(model: Model, sessions: Sessions) -> Linked:
             start = gr.Button("Run", variant="primary", elem_classes="when-resting", elem_id=RUN)
             cancel = gr.Button("Cancel", variant="secondary", elem_classes="when-running", elem_id="reverse-cancel")
         with gr.Column(elem_classes="stage-column"):
-            stage = player(PLAYER, decode=decoder(model, sessions))
+            stage = player(PLAYER, decode=decoder(model, sessions) if can.latent else None, pixels=not can.latent)
             forking = fork.build(model, sessions, family, controls, stage)
-            traces.recorded(model, sessions, stage, said)
+            if can.latent:  # the recorded run is of latents
+                traces.recorded(model, sessions, stage, said)
             traces.files(model, sessions, family, stage, said, PLAYER)
             diagram(model, PLAYER)
 
@@ -70,10 +71,10 @@ def build(model: Model, sessions: Sessions) -> Linked:
 
     def check(given: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
         mine = {name: text for name, text in given.items() if name in controls}
-        parts = [checked(model, mine), compare.checked(given), truth.checked(given)]
+        parts = [checked(model, mine), compare.checked(given, can), truth.checked(given)]
         return {k: v for values, _ in parts for k, v in values.items()}, [note for _, notes in parts for note in notes]
 
-    return Linked(controls | apart, check, RUN, Runs(controls, stage, cancel))
+    return Linked(seen(controls | apart), check, RUN, Runs(controls, stage, cancel))
 
 
 def _runner(model: Model, sessions: Sessions) -> Callable[..., Iterator[Record]]:

@@ -2,7 +2,7 @@
 // it stays in the browser.
 
 const part = (name) => tour.querySelector(`.tour-${name}`);
-const STORE = "diffuscope-tour";
+const STORE = props.store; // a tour of fewer stops has a place of its own
 let at = 0, guesses = [], revealed = false, showing = false, turn = 0; // turn: what is shown by an older turn is dropped
 let presses = 0;            // on the button, while the answer runs: the first waits for it, the next skips it
 let mine = null;            // the timeline whose run the tour has asked for

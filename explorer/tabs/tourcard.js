@@ -153,7 +153,7 @@ function tourKey(event) {
 }
 
 function startTour() {
-  if (touring()) return;
+  if (touring() || !props.stops.length) return;
   page.classList.add("touring");
   tour.hidden = false;
   part("on").focus({ preventScroll: true });
@@ -167,6 +167,7 @@ function endTour() {
   return halt();
 }
 
+for (const button of document.querySelectorAll("[data-present=tour]")) button.hidden = !props.stops.length; // none fits this model
 part("dots").append(...props.stops.map((stop, i) => {
   const item = document.createElement("li"), dot = document.createElement("button");
   Object.assign(dot, { type: "button", title: stop.title });

@@ -16,9 +16,9 @@ from torch import Tensor
 from explorer import limits
 from explorer.lessons import mse, true_eps
 from explorer.player.compare import compare as comparison
-from explorer.records import Model, Request, RequestError, Step
+from explorer.records import Abilities, Model, Request, RequestError, Step
 from explorer.schedule import schedule
-from explorer.tabs.common import paced, told
+from explorer.tabs.common import noun, paced, told
 from explorer.tabs.form import cut_note, numeral, taken
 from explorer.tabs.gpu import denoise
 from explorer.tabs.lanes import Lane, Record, asked, buttons, curve, place, record, wire
@@ -44,10 +44,13 @@ def build(model: Model, controls: Mapping[str, gr.components.Component]) -> dict
     Returns:
         The fold's own controls, by the endpoint's parameters.
     """
+    can = model.abilities
     with gr.Accordion(TITLE, open=False, elem_classes="fold"), gr.Row(elem_classes="trial"):
         with gr.Column():
             gr.Markdown(LEAD, elem_classes="note")
-            picture = gr.Textbox("", label="The picture is of", info="Empty: of what the form's prompt says.", lines=1)
+            picture = gr.Textbox(
+                "", label="The picture is of", info="Empty: of what the form's prompt says.", lines=1, visible=can.prompts
+            )
             cut_note(model, picture)
             begin = gr.Slider(
                 *SHARE,
@@ -58,11 +61,21 @@ def build(model: Model, controls: Mapping[str, gr.components.Component]) -> dict
             )
             start, cancel = buttons("Noise and denoise", "truth")
         with gr.Column():
-            empty = [{"label": label, "show": [plane]} for label, plane in LANES]
+            empty = [{"label": label, "show": [plane]} for label, plane in columns(model)]
             hint = "The model's guess of the noise beside the noise that is really there."
-            stage = comparison(STAGE, TITLE, empty, hint, [curve(*one) for one in CURVES])
+            stage = comparison(STAGE, TITLE, empty, hint, [curve(*one) for one in curves(can)])
     wire(runner(model), start, cancel, [*controls.values(), picture, begin], stage, "predicted_against_true")
     return {"picture_prompt": picture, "begin_at": begin}
+
+
+def columns(model: Model) -> tuple[tuple[str, str], ...]:
+    """LANES in a model's own words."""
+    return tuple((noun(model).capitalize() if plane == "x_t" else label, plane) for label, plane in LANES)
+
+
+def curves(can: Abilities) -> tuple[tuple[str, str], ...]:
+    """The errors that there are: of a model that is asked once, one."""
+    return CURVES if can.guidance == "cfg" else (("MSE", "eps"),)
 
 
 def checked(given: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
@@ -162,18 +175,20 @@ def _record(model: Model, run: str, i: int, n: int, evaluations: int, step: Step
         errors = {name: None if eps is None else mse(eps, true) for name, eps in predictions.items()}
     lanes = [
         Lane(label, step, (name,), place(step, evaluations) if name == "x_t" else "", planes=planes)
-        for label, name in LANES
+        for label, name in columns(model)
     ]
-    series = [curve(*one, error) for one, error in zip(CURVES, errors.values(), strict=True)]
-    note = sentence(i, n, step.sigma / math.hypot(step.alpha, step.sigma), errors["eps"], mse(step.latents, x0))
+    series = [curve(*one, error) for one, error in zip(curves(model.abilities), errors.values(), strict=False)]
+    sigma = step.sigma / math.hypot(step.alpha, step.sigma)
+    note = sentence(i, n, sigma, errors["eps"], mse(step.latents, x0), noun(model))
     return record(model, run, i, n, lanes, series=series, note=note, log=True)
 
 
-def sentence(i: int, n: int, sigma: float, error: float | None, left: float) -> str:
-    """What the panes show here; sigma is in VP form, `left` the MSE of the latents against the known picture."""
+def sentence(i: int, n: int, sigma: float, error: float | None, left: float, what: str = "latents") -> str:
+    """What the panes show here; sigma is in VP form, `left` the MSE of the state against the known picture, `what` as of
+    `noun`."""
     if error is None:
         return (
-            f"The last state: nothing is left to predict. The latents ended {left**0.5:.3f} (root mean square) from the "
+            f"The last state: nothing is left to predict. The {what} ended {left**0.5:.3f} (root mean square) from the "
             "picture that was noised; an error in the predicted noise is what led elsewhere."
         )
     if i == 0:
@@ -188,5 +203,5 @@ def sentence(i: int, n: int, sigma: float, error: float | None, left: float) -> 
         )
     return (
         f"At step {i} of {n - 1} the MSE is {error:.3g}. The true eps is now the noise that would lead from the known "
-        "picture to these latents: what earlier errors changed counts as noise too."
+        f"picture to these {what}: what earlier errors changed counts as noise too."
     )

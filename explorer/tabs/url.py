@@ -36,6 +36,11 @@ class Linked(NamedTuple):
     meet: Callable[[Mapping[str, Linked]], None] | None = None  # called with all tabs when all are built
 
 
+def seen(controls: Mapping[str, gr.components.Component]) -> dict[str, gr.components.Component]:
+    """Those that a person can set: an address holds no others, so that it may be opened with another model too."""
+    return {name: one for name, one in controls.items() if getattr(one, "visible", True) is not False}
+
+
 def notes() -> gr.HTML:
     """The line that says what of the address could not be used; empty, and not there, as long as all could."""
     return gr.HTML("", elem_classes="link-notes", apply_default_css=False, padding=False)

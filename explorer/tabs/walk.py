@@ -17,7 +17,7 @@ from explorer.sessions import Sessions
 from explorer.tabs import gpu, walk_again, walk_export
 from explorer.tabs.common import RUNS, paced, session, told
 from explorer.tabs.lanes import Record, buttons
-from explorer.tabs.url import Linked
+from explorer.tabs.url import Linked, seen
 from explorer.tabs.walk_form import EVALUATIONS, FRAMES, STRENGTH, asked, checked, form
 from explorer.tabs.walk_runs import Made, Walks, plane, steps
 from explorer.tabs.walk_sources import sources
@@ -26,6 +26,7 @@ from explorer.walk_film import Batch
 
 TITLE = "Walk"
 LEAD = "Press Run: a film from one prompt and noise to the next, a whole run of the model a frame. Then drag along it."
+NOISES = "Press Run: a film from one noise to the next, a whole run of the model a frame. Then drag along it."
 STAGE = "walk-stage"
 NAME = "walk"  # of the endpoint, and of the buttons' ids
 EVEN = "walk-even"
@@ -34,18 +35,27 @@ BESIDE = "walk-beside"
 
 def build(model: Model, sessions: Sessions) -> Linked:
     """Builds the tab into the open Blocks."""
-    walks = Walks()
+    walks, can = Walks(), model.abilities
     sessions.on_drop(walks.drop)
     with gr.Row(elem_classes="leads"):
-        gr.Markdown(LEAD, elem_classes="lead")
+        gr.Markdown(LEAD if can.prompts else NOISES, elem_classes="lead")
     with gr.Row(elem_classes="experiment trial walk-tab"):
         with gr.Column(elem_classes="controls"):
-            controls = form()
+            controls = form(model)
         with gr.Column(elem_classes="runbar"):
             start, cancel = buttons("Run", NAME)
         with gr.Column(elem_classes="stage-column"):
             marks = ("the first station", "the last")
-            stage = player.film(STAGE, steps=steps(model, walks), frames=FRAMES, stations=marks, even=EVEN, beside=BESIDE)
+            stage = player.film(
+                STAGE,
+                steps=steps(model, walks),
+                frames=FRAMES,
+                stations=marks,
+                even=EVEN,
+                beside=BESIDE,
+                prompts=can.prompts,
+                pixels=not can.latent,
+            )
             walk_export.build(model, walks, stage)
     run = gr.Textbox("", label="Run", visible="hidden")
     even, beside = (gr.Button(name, visible="hidden", elem_id=name) for name in (EVEN, BESIDE))
@@ -68,7 +78,7 @@ def build(model: Model, sessions: Sessions) -> Linked:
         for over in (running.then, running.failure):  # gradio's then() is silent after an error
             over(fn=None, js=player.tell(STAGE, "end"))
     cancel.click(fn=None, js=player.tell(STAGE, "cancel"), cancels=started)
-    return Linked(linked, checked, str(start.elem_id))
+    return Linked(seen(linked), checked, str(start.elem_id))
 
 
 def runner(model: Model, walks: Walks) -> Callable[..., Iterator[Record]]:

@@ -11,7 +11,7 @@ import gradio as gr
 
 from explorer import pace
 from explorer.records import Model, RequestError
-from explorer.tabs.common import session, told
+from explorer.tabs.common import noun, session, told
 from explorer.tabs.lanes import Record
 from explorer.tabs.walk_runs import Made, Walks
 from explorer.tabs.walk_words import SAME, named, still
@@ -70,7 +70,7 @@ def other(model: Model, walks: Walks, filming: Filming) -> Callable[..., Iterato
             raise RequestError(EMPTY)
         again = _anew(made, walk, made.places)
         yield from filming(model, walks, session(request), again, made.batch, beside=run, name=named(walk))
-        yield {"run": again.run, "summary": _apart(made, again)}
+        yield {"run": again.run, "summary": _apart(made, again, noun(model))}
 
     return beside
 
@@ -99,7 +99,7 @@ def _anew(made: Made, walk: Walk, places: tuple[float, ...]) -> Made:
     return Made(walk, places, ends=made.ends, sources=made.sources, batch=made.batch)
 
 
-def _apart(made: Made, again: Made) -> str:
+def _apart(made: Made, again: Made, what: str) -> str:
     """How far two films are from each other, frame by frame."""
     both = [i for i in made.latents if i in again.latents]
     between = {i: rms(made.latents[i], again.latents[i]) for i in both}
@@ -109,7 +109,7 @@ def _apart(made: Made, again: Made) -> str:
     curve = [pair[0] for pair in made.apart.values()]
     usual = f"; neighbours within the first film are {fmean(curve):.2f} apart on average" if curve else ""
     return (
-        f"The two films are furthest apart at frame {most + 1}, by {between[most]:.2f} (root mean square of the latents' "
+        f"The two films are furthest apart at frame {most + 1}, by {between[most]:.2f} (root mean square of the {what}' "
         f"difference){usual}."
     )
 

@@ -12,7 +12,7 @@ from explorer.player import walk as player
 from explorer.records import Model, Request, RequestError
 from explorer.samplers import SAMPLERS
 from explorer.tabs import picture_field
-from explorer.tabs.form import PROMPTS, SCALE, numeral, one_of, taken
+from explorer.tabs.form import PROMPTS, numeral, one_of, taken
 from explorer.tabs.picture_field import EXAMPLES
 from explorer.tabs.walk_sources import LABELS
 from explorer.walk import Station, Walk
@@ -32,6 +32,8 @@ PRESETS: Mapping[str, str] = {
     "one prompt, three noises": "a house on a blue background @ 1\na house on a blue background @ 2\n"
     "a house on a blue background @ 3",
 }
+NOISES = " @ 3\n @ 5"  # of a model without prompts, as the editor writes them
+TWO = {"two noises": NOISES, "four in a row": " @ 1\n @ 2\n @ 3\n @ 4"}
 LENGTH = limits.PROMPT  # characters of all stations together, as an address may have them
 FRAMES = 24
 STEPS = (1, 50)  # what the slider spans; the API takes all that explorer.limits allows
@@ -47,12 +49,15 @@ EXAMPLE = "(name, picture) => name ? null : picture"
 Controls = dict[str, gr.components.Component]  # by the endpoint's parameters, in their order
 
 
-def form() -> Controls:
-    """The controls, the rarer ones under More; built into the open Blocks."""
+def form(model: Model) -> Controls:
+    """The controls, the rarer ones under More; built into the open Blocks. What a model has not, is there but not seen."""
+    can = model.abilities
+    begun = STATIONS if can.prompts else NOISES
     kind = gr.Dropdown(_choices(KINDS), value="stations", label="Walk")
-    editor = player.stations("walk-stations", STATIONS, PRESETS, PROMPTS)
+    editor = player.stations("walk-stations", begun, PRESETS if can.prompts else TWO, PROMPTS if can.prompts else None)
     with gr.Column(elem_classes="stations-text"):
-        stations = gr.Textbox(STATIONS, label="Stations as text", info="One a line: prompt @ seed.", lines=3, max_lines=8)
+        info = "One a line: prompt @ seed." if can.prompts else "One a line: @ seed."
+        stations = gr.Textbox(begun, label="Stations as text", info=info, lines=3, max_lines=8)
     with gr.Column(elem_classes="for-sphere"):
         angle = gr.Slider(
             *walk.ANGLE, value=20, step=1, label="Angle", info="Degrees from the noise in the middle: how near is near."
@@ -76,18 +81,32 @@ def form() -> Controls:
             info="Share denoised anew; little keeps the pictures.",
         )
     with gr.Row(elem_classes="walk-paths"):
-        moves = gr.Dropdown(_choices(MOVES), value="both", label="What moves", min_width=80, elem_classes="for-stations")
+        moves = gr.Dropdown(
+            _choices(MOVES),
+            value="both",
+            label="What moves",
+            min_width=80,
+            elem_classes="for-stations",
+            visible=can.prompts,
+        )
         noise_path = gr.Dropdown(_choices(PATHS), value="slerp", label="Noise path", min_width=80, elem_classes="for-paths")
     frames = gr.Slider(*walk.FRAMES, value=FRAMES, step=1, label="Frames")
-    steps = gr.Slider(*STEPS, value=EVALUATIONS, step=1, label="Steps")
-    guidance = gr.Slider(*limits.GUIDANCE, value=SCALE, step=0.5, label="Guidance")
+    steps = gr.Slider(*STEPS, value=min(EVALUATIONS, can.steps), step=1, label="Steps")
+    guidance = gr.Slider(*limits.GUIDANCE, value=can.scale, step=0.5, label="Guidance", visible=can.guidance != "none")
     with gr.Accordion("More", open=False):
         prompt_path = gr.Dropdown(
-            _choices(PATHS), value="slerp", label="Prompt path", info="Between the whole conditionings of two prompts."
+            _choices(PATHS),
+            value="slerp",
+            label="Prompt path",
+            info="Between the whole conditionings of two prompts.",
+            visible=can.prompts,
         )
         fitting = [name for name, row in SAMPLERS.items() if row.stochastic != "always"]
-        sampler = gr.Dropdown(fitting, value="DDIM", label="Sampler", info="Only those that inject no noise.")
-        negative_prompt = gr.Textbox("", label="Negative prompt", info="Guidance moves away from it.", lines=1)
+        begin = can.sampler if can.sampler in fitting else "DDIM"
+        sampler = gr.Dropdown(fitting, value=begin, label="Sampler", info="Only those that inject no noise.")
+        negative_prompt = gr.Textbox(
+            "", label="Negative prompt", info="Guidance moves away from it.", lines=1, visible=can.guidance == "cfg"
+        )
         batch = gr.Slider(
             *BATCH, value=4, step=1, label="Frames at once", info="1: a station's frame is its plain run exactly."
         )

@@ -41,7 +41,8 @@ def posts(walk: Walk, ends: tuple[str, str] | None = None) -> list[dict[str, Any
             for i, name in enumerate(names)
         ]
     if walk.kind == "sphere":
-        return [{"place": 0.0, "label": f"{walk.angle:g}° from {label(walk.stations[0])}", "said": "the first frame"}]
+        middle = label(walk.stations[0], "both" if walk.stations[0].prompt else "noise")
+        return [{"place": 0.0, "label": f"{walk.angle:g}° from {middle}", "said": "the first frame"}]
     if ends is not None:
         return [{"place": float(i), "label": name, "said": name} for i, name in enumerate(ends)]
     moves = walk.moves

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def environment(monkeypatch):
-    for name in ("MODEL", "DEVICE", "HOST", "PORT", "SHARE", "MCP"):
+    for name in ("MODEL", "MODELS", "PUBLIC", "DEVICE", "PRECISION", "COMPILE", "HOST", "PORT", "SHARE", "MCP"):
         monkeypatch.delenv(f"DIFFUSCOPE_{name}", raising=False)
     return monkeypatch.setenv
 
@@ -26,7 +26,11 @@ def test_defaults(environment):
     arguments = app.parser().parse_args([])
     assert vars(arguments) == {
         "model": None,
+        "models": None,
+        "public": None,
         "device": None,
+        "precision": "auto",
+        "compile": False,
         "host": "127.0.0.1",
         "port": 7860,
         "share": False,
@@ -35,19 +39,25 @@ def test_defaults(environment):
 
 
 def test_the_environment_counts_and_flags_win(environment):
-    values = {"MODEL": "a/b", "DEVICE": "cpu", "HOST": "0.0.0.0", "PORT": "7000", "SHARE": "true", "MCP": "1"}
+    values = {"MODEL": "a/b", "MODELS": "c/d, e/f", "PUBLIC": "no", "DEVICE": "cpu", "HOST": "0.0.0.0", "PORT": "7000"}
+    values |= {"SHARE": "true", "MCP": "1", "PRECISION": "float32", "COMPILE": "on"}
     for name, value in values.items():
         environment(f"DIFFUSCOPE_{name}", value)
     assert vars(app.parser().parse_args([])) == {
         "model": "a/b",
+        "models": "c/d, e/f",
+        "public": False,
         "device": "cpu",
+        "precision": "float32",
+        "compile": True,
         "host": "0.0.0.0",
         "port": 7000,
         "share": True,
         "mcp": True,
     }
-    arguments = app.parser().parse_args(["--model", "c/d", "--port", "7001", "--no-share", "--no-mcp"])
+    arguments = app.parser().parse_args(["--model", "c/d", "--port", "7001", "--no-share", "--no-mcp", "--public"])
     assert (arguments.model, arguments.port, arguments.share, arguments.mcp) == ("c/d", 7001, False, False)
+    assert arguments.public is True
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "http", "-1"])
@@ -75,8 +85,9 @@ def test_a_broken_model_and_a_missing_device_are_told_too(environment, tmp_path,
     (tmp_path / "model_index.json").write_text("{")
     assert app.main(["--model", str(tmp_path)]) == 2
     assert app.main(["--device", "abacus"]) == 2
+    assert app.main(["--models", "no model"]) == 2
     lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 2
+    assert len(lines) == 3
     assert all(line.startswith("diffuscope: ") and str(tmp_path) not in line for line in lines)
 
 

@@ -24,7 +24,7 @@ mcp = pytest.importorskip("mcp", reason="mcp is not installed; it is in requirem
 
 ROOT = Path(__file__).parents[2]
 TABS = {"forward", "reverse", "latents", "guidance", "walk"}
-TOOLS = TABS | {"fork", "compare", "ddpm_lesson", "predicted_against_true", "negative_prompt", "diversity"}
+TOOLS = TABS | {"fork", "compare", "ddpm_lesson", "predicted_against_true", "negative_prompt", "diversity", "load_model"}
 
 
 @pytest.fixture(scope="module")
