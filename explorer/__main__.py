@@ -23,8 +23,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     try:
         model = load_model(options.model, options.device)
-        names = {field.name for field in fields(Request)}
-        request = check(Request(**{k: v for k, v in vars(options).items() if k in names}), model)
+        names, can = {field.name for field in fields(Request)}, model.abilities
+        own = {"sampler": can.sampler, "steps": can.steps, "guidance": can.scale}
+        asked = {k: own.get(k) if v is None else v for k, v in vars(options).items() if k in names}
+        request = check(Request(**asked), model)
         steps = []
         for step in denoise(model, request):
             steps.append(step)
@@ -56,10 +58,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", help="cpu, cuda or cuda:1")
     parser.add_argument("--negative-prompt", default=default.negative_prompt)
     parser.add_argument("--seed", type=int, default=default.seed)
-    parser.add_argument("--steps", type=int, default=default.steps)
-    parser.add_argument("--guidance", type=_guidance, default=default.guidance, help="a number, or one per evaluation")
+    parser.add_argument("--steps", type=int, help="the model's own if left out")
+    parser.add_argument("--guidance", type=_guidance, help="a number, or one per evaluation; the model's own if left out")
     parser.add_argument("--guidance-rescale", type=float, default=default.guidance_rescale)
-    parser.add_argument("--sampler", default=default.sampler, help=", ".join(SAMPLERS))
+    parser.add_argument("--sampler", help=f"{', '.join(SAMPLERS)}; the model's own if left out")
     parser.add_argument("--eta", type=float, default=default.eta, help="DDIM only")
     parser.add_argument("--noise-scale", type=float, default=default.noise_scale, help="stochastic samplers only")
     parser.add_argument("--spacing", help=", ".join(SPACINGS))

@@ -63,6 +63,8 @@ def grid(
 
 def requests(model: Model, request: Request, seeds: Sequence[int], scales: Sequence[float]) -> list[list[Request]]:
     """One list per seed: its scales in their order, then its unconditional run. Arguments and errors as in `grid`."""
+    if model.abilities.guidance != "cfg":
+        raise RequestError(f"The model {model.name!r} makes no unconditional prediction, which this grid needs.")
     chosen, values = check_seeds(seeds), check_scales(scales)
     limits.check(replace(request, guidance=1.0), model, batch=len(chosen) * (len(values) + 1))
     alone = replace(request, negative_prompt="", guidance=0.0, guidance_rescale=0.0)  # not the empty prompt: SDXL has zeros

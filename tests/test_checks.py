@@ -165,6 +165,12 @@ REFUSALS = {
     "a vocabulary without end": (config("text_encoder", vocab_size=10**12), "weights of another architecture"),
     "numbers that no shape has": (config("unet", block_out_channels=[10**30, 8]), "config that no UNet2DConditionModel"),
     "steps without end": (config("scheduler", num_train_timesteps=10**12), "'1000000000000' training timesteps; from 1 to"),
+    "levels too few": (config("scheduler", trained_betas=[0.1] * 5), "has a noise schedule of 5 levels for 1000 timesteps"),
+    "no levels": (config("scheduler", trained_betas=[]), "has a noise schedule of 0 levels for 1000 timesteps"),
+    "levels that rise": (config("scheduler", beta_end=5.0), "alpha_bar must fall from below 1 toward 0"),
+    "no noise at all": (config("scheduler", beta_start=0.0, beta_end=0.0), "alpha_bar must fall from below 1 toward 0"),
+    "a schedule that is none": (config("scheduler", beta_schedule="x"), "config that none can be built from (NotImpl"),
+    "a truth for a number": (config("scheduler", num_train_timesteps=True), "has 'True' training timesteps"),
     "another architecture": (config("unet", cross_attention_dim=32), "weights of another architecture for its unet: 8 of"),
     "a config without end": (
         lambda f: (f / "vae/config.json").write_text('{"x": "' + "x" * 10**6 + '"}'), "of 1000009 bytes",
@@ -255,9 +261,9 @@ def test_a_failed_load_keeps_nothing(folder):
         gc.collect()
         return sum(type(thing) is UNet2DConditionModel for thing in gc.get_objects())
 
-    edit(folder / "scheduler/scheduler_config.json", beta_end=float("nan"))  # read after the networks
+    (folder / "explorer.json").write_text('{"sampler": "x"}')  # read after the networks
     before = networks()
-    with pytest.raises(SourceError, match="not finite") as refusal:
+    with pytest.raises(SourceError, match=r"explorer\.json that can't be used") as refusal:
         load_model(folder)
     assert refusal.value.__traceback__ is not None
     assert networks() == before

@@ -1,6 +1,7 @@
 """The command line: a prompt in, a picture and a trace out, one sentence when it can't."""
 
 import json
+import shutil
 
 import pytest
 from PIL import Image
@@ -26,6 +27,14 @@ def test_a_picture_and_a_trace(tiny_folder, tmp_path, capsys):
     assert len(loaded.steps) == 4
 
 
+def test_what_is_left_out_is_the_models_own(tiny_folder, tmp_path):
+    folder, file = shutil.copytree(tiny_folder, tmp_path / "own"), tmp_path / "run.safetensors"
+    (folder / "explorer.json").write_text(json.dumps({"sampler": "Euler", "steps": 2, "scale": 1.5}))
+    assert main(["cat", "--model", str(folder), "--trace", str(file)]) == 0
+    request = trace.load(file).request
+    assert (request.sampler, request.steps, request.guidance) == ("Euler", 2, 1.5)
+
+
 @pytest.mark.parametrize(
     ("extra", "sentence"),
     [
@@ -33,6 +42,7 @@ def test_a_picture_and_a_trace(tiny_folder, tmp_path, capsys):
         (["--guidance", "nan"], "guidance is nan; it must be from -5 to 30."),
         (["--sampler", "best"], "sampler is 'best'; it must be one of"),
         (["--model", "no such/folder"], "neither a folder nor a Hub id"),
+        (["--model", " "], "neither a folder nor a Hub id"),
         (["--device", "abacus"], "device is 'abacus'"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from tiny import as_model, lcm_parts
 
 from explorer import Request, denoise_batch, run
 from explorer.diversity import curve, grid, measured
@@ -98,3 +99,8 @@ def test_refusals(tiny_model, request_, seeds, scales, sentence):
     with pytest.raises(RequestError) as refusal:
         grid(tiny_model, Request(**request_), seeds, scales)
     assert str(refusal.value) == sentence
+
+
+def test_a_model_that_is_told_the_scale_has_no_such_grid():
+    with pytest.raises(RequestError, match=r"^The model 'tiny' makes no unconditional prediction, "):
+        grid(as_model(lcm_parts()), Request(prompt="cat", steps=2), (1,), (2.0,))

@@ -9,7 +9,9 @@ import pytest
 import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from hub_stand_in import HubStandIn, files_of
-from tiny import xl_parts, xl_pipeline
+from safetensors.torch import load as read
+from safetensors.torch import save
+from tiny import preview, xl_parts, xl_pipeline
 
 from explorer import Request, load_model, run
 from explorer.models import hub, room
@@ -24,6 +26,7 @@ UNET = "unet/diffusion_pytorch_model.safetensors"
 def served(tiny_folder, monkeypatch):
     """A stand-in for the Hub with the tiny model. It is on this machine: a ban of the network doesn't concern it."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("explorer.models.latent.fit_preview", lambda _: preview())  # of the same VAE, and the slowest part
     with HubStandIn() as stand_in:
         stand_in.commit = stand_in.add(ID, files_of(tiny_folder))
         yield stand_in
@@ -201,6 +204,10 @@ def test_what_does_not_fit_is_refused_before_its_weights_come(served, load, tmp_
     served.add(ID, data | {"unet/config.json": wrong})
     assert "weights of another architecture for its unet" in refused(load, tmp_path)
     assert all(name.endswith("ranged") for name in served.fetched() if "safetensors" in name)
+    edm = data["scheduler/scheduler_config.json"].replace(b"DDIMScheduler", b"EDMEulerScheduler")
+    served.add(ID, data | {"scheduler/scheduler_config.json": edm})
+    assert "was made for 'EDMEulerScheduler'" in refused(load, tmp_path)
+    assert all(name.endswith("ranged") for name in served.fetched() if "safetensors" in name)
     served.add(ID, data | {"model_index.json": data["model_index.json"].replace(b"StableDiffusionP", b"FluxP")})
     assert "is a 'FluxPipeline'; this project can run StableDiffusionPipeline" in refused(load, tmp_path)
 
@@ -211,6 +218,17 @@ def test_half_precision_where_there_is_nothing_else(served, load, tiny_folder):
         data[name.replace(".safetensors", ".fp16.safetensors")] = data.pop(name)
     served.add(ID, data)
     assert load().weights == load_model(tiny_folder).weights
+
+
+def test_half_precision_is_fetched_where_the_model_is_loaded_so(served, load, tiny_folder):
+    data, half = files_of(tiny_folder), UNET.replace(".safetensors", ".fp16.safetensors")
+    data[half] = save({name: tensor.half() for name, tensor in read(data[UNET]).items()})
+    served.add(ID, data)
+    model = load(dtype="float16")
+    assert half in served.fetched("safetensors") and UNET not in served.fetched("safetensors")
+    assert model.weights == load_model(tiny_folder, "cpu", "float16").weights
+    load()  # in float32 the plain ones are worth their bytes
+    assert UNET in served.fetched("safetensors")
 
 
 def test_the_other_families(served, load, tmp_path):

@@ -103,7 +103,7 @@ def _folder(
         return EMBEDDED.name, EMBEDDED
     try:
         folder = Path(source).expanduser()
-        if folder.is_dir():
+        if str(source).strip() and folder.is_dir():
             name, embedded = folder.resolve().name, folder.resolve() == EMBEDDED.resolve()
             return f"./{name}" if name == EMBEDDED.name and not embedded else name, folder  # a namesake isn't it
     except (OSError, RuntimeError, ValueError):  # a name too long, an unknown home, a NUL

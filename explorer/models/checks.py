@@ -19,7 +19,7 @@ import transformers
 
 from explorer.models import files, room
 from explorer.models.files import TEXT, Chosen
-from explorer.models.reading import quiet
+from explorer.models.reading import check_scheduler, quiet
 from explorer.records import SourceError
 
 TIMESTEPS = 10_000  # of training; all known models have 1000
@@ -133,12 +133,26 @@ def configs(folder: Path, chosen: Chosen, parts: Mapping[str, str], headers: Map
             _names(config, chosen, file, name)
         elif file.endswith("scheduler_config.json"):
             steps = config.get("num_train_timesteps", 1000)
-            if not isinstance(steps, int) or not 1 <= steps <= TIMESTEPS:
+            if type(steps) is not int or not 1 <= steps <= TIMESTEPS:
                 raise SourceError(
                     f"The model {name!r} has {str(steps)[:40]!r} training timesteps; from 1 to {TIMESTEPS} can be run."
                 )
+            _schedules(config, name)
         elif part in headers and file.endswith("config.json"):
             _fits(config, parts.get(part, "AutoencoderTiny"), headers[part], part, name)
+
+
+def _schedules(config: Mapping[str, Any], name: str) -> None:
+    try:
+        with quiet():
+            check_scheduler(name, config)
+    except SourceError:
+        raise
+    except Exception as error:  # diffusers raises what it likes on a config that makes no sense
+        raise SourceError(
+            f"The model {name!r} has a scheduler config that none can be built from ({type(error).__name__}); "
+            f"{files.cure('scheduler')}."
+        ) from error
 
 
 def _names(index: Mapping[str, Any], chosen: Chosen, file: str, name: str) -> None:

@@ -167,6 +167,16 @@ def _weights(files: Mapping[str, int], part: str, kind: str, folder: str, name: 
     raise SourceError(f"The model {name!r} has no safetensors weights of its {part}; {cure(part)}.")
 
 
+def halved(listing: Mapping[str, int]) -> dict[str, int]:
+    """A listing without the plain weights of what is there in half precision too: half the bytes, for who rounds anyway."""
+    end = f".{HALF}.safetensors"
+    twice = {file.removesuffix(end) for file in listing if file.endswith(end)}
+    twice -= {stem for stem in twice if f"{stem}.safetensors.index.{HALF}.json" in listing}
+    weights = re.compile(r"(.+?)(?:-\d{5}-of-\d{5})?\.safetensors(?:\.index\.json)?")
+    plain = {file for file in listing if (match := weights.fullmatch(file)) and match[1] in twice}
+    return {file: size for file, size in listing.items() if file not in plain}
+
+
 def variant(folder: Path, kind: str) -> str | None:
     """What from_pretrained must be told of a part's folder: "fp16" where its weights are there in half precision only.
 

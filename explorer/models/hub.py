@@ -134,6 +134,8 @@ def fetch(
         if listing[files.INDEX] > files.LONGEST["config"]:
             raise SourceError(f"The model {source.name!r} has a {files.INDEX} of {listing[files.INDEX]} bytes.")
         folder = wires.get(commit, files.INDEX, listing[files.INDEX]).parent
+        if dtype == torch.float16 or (dtype is None and device.type == "cuda"):
+            listing = files.halved(listing)
         index = files.index(folder, source.name, families)
         chosen = files.choose(listing, index.parts, source.name)
         wanted = [file for file in chosen.all if not (folder / file).exists() and not wires.has(etags[file])]

@@ -160,6 +160,12 @@ def check_scheduler(name: str, said: Mapping[str, Any]) -> None:
     trial.set_timesteps(1)
     if not torch.isfinite(trial.alphas_cumprod).all():
         raise SourceError(f"The model {name!r} has a noise schedule that is not finite; fetch or save it again.")
+    levels, steps = trial.alphas_cumprod, trial.config.num_train_timesteps
+    if len(levels) != steps or levels[0] >= 1 or levels[-1] < 0 or (levels.diff() >= 0).any():
+        raise SourceError(
+            f"The model {name!r} has a noise schedule of {len(levels)} levels for {steps} timesteps that is none: "
+            "alpha_bar must fall from below 1 toward 0, at each timestep; fetch or save it again."
+        )
 
 
 def settled(said: Mapping[str, Any], fixed: Mapping[str, Any]) -> dict[str, Any]:

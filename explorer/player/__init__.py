@@ -26,6 +26,7 @@ def player(
     panes: Sequence[str] = PANES,
     decode: Callable[[Any, Any], dict[str, str]] | None = None,
     pixels: bool = False,
+    single: bool = False,
 ) -> gr.HTML:
     """A player, empty. Its value is a record; history is kept in the browser.
 
@@ -35,6 +36,7 @@ def player(
         decode: (run, index) → {"picture": data URI} or {"error": sentence}, called when a person rests on a step. It may
             be called by anybody with anything.
         pixels: whether what will be shown are pixels rather than latents; each record says it for itself.
+        single: whether the model predicts once per evaluation, so that its runs have no difference that the prompt makes.
     """
     if unknown := set(panes) - set(PANES):
         raise ValueError(f"no such pane: {', '.join(sorted(unknown))}")
@@ -54,6 +56,7 @@ def player(
         panes=list(panes),
         decodes=decode is not None,
         pixels=pixels,
+        single=single,
     )
 
 

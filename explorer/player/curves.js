@@ -25,9 +25,9 @@ function buildCurves(node, seek) {
     const row = make("div", `q-${curve.colour}`, `<dt><svg viewBox="0 0 18 8" aria-hidden="true"><path d="M0 4h18" ${
       curve.dash ? `stroke-dasharray="${curve.dash}"` : ""}/></svg><span>${curve.label}</span></dt><dd>–</dd>`);
     if (curve.hint) row.title = spoken(curve.hint, props.pixels);
-    row.hidden = curve.key === "cfg" && Boolean(props.pixels); // there is no prompt
+    row.hidden = curve.key === "cfg" && Boolean(props.pixels || props.single); // until a run has it
     legend.append(row);
-    return { ...curve, path, number: row.querySelector("dd") };
+    return { ...curve, path, row, number: row.querySelector("dd") };
   });
   const cursor = add("line", { x1: 0, x2: 0, y1: 0, y2: 100, class: "cursor" });
 
@@ -53,6 +53,7 @@ function buildCurves(node, seek) {
           if (value !== null && value !== undefined) points.push(`${x(frame.i).toFixed(1)},${(96 - (92 * value) / (top || 1)).toFixed(1)}`);
         }
         curve.path.setAttribute("points", points.join(" "));
+        if (curve.key === "cfg") curve.row.hidden = !points.length && Boolean(props.pixels || props.single);
       }
     },
     at: (frame) => {

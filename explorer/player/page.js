@@ -15,7 +15,8 @@
 $player
     return { root, accept, seek };
   };
-  const { root, accept, seek } = build(node, { value: null, panes, decodes: false, pixels: records[0]?.pixels, said: "A run kept as a page" }, {}, nothing, nothing, nothing);
+  const single = records.every((record) => (record.norms.cfg ?? null) === null);
+  const { root, accept, seek } = build(node, { value: null, panes, decodes: false, pixels: records[0]?.pixels, single, said: "A run kept as a page" }, {}, nothing, nothing, nothing);
   for (const record of records) accept(record);
 
   const jump = () => { if (/^#\d{1,4}$$/.test(location.hash)) seek(+location.hash.slice(1)); };

@@ -58,8 +58,7 @@ def build(model: Model, menu: Menu | None = None, sessions: Sessions | None = No
 
     with gr.Blocks(title="Diffuscope", analytics_enabled=False, delete_cache=(600, 600), fill_width=True) as page:
         gr.HTML(_masthead(model, menu is not None), apply_default_css=False, padding=False)
-        if menu is not None:
-            models_menu.build(menu, model)
+        chooser = None if menu is None else models_menu.build(menu, model)
         notes = url.notes()
         items, linked = {}, {}
         with gr.Tabs() as tabs:
@@ -67,12 +66,14 @@ def build(model: Model, menu: Menu | None = None, sessions: Sessions | None = No
                 key = tab.title.lower()
                 with gr.Tab(tab.title, id=key) as items[key]:
                     linked[key] = tab.build(model, sessions)
-        about.fold()
+        about.fold(model.abilities)
         known = {key: one for key, one in linked.items() if one is not None}
         for one in known.values():
             if one.meet is not None:
                 one.meet(known)
         url.link(page, notes, tabs, items, known)
+        if chooser is not None:
+            models_menu.keep_own(chooser, known)
         present.build(model, known)
         page.unload(forget)
     return page

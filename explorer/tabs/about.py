@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import gradio as gr
 
 from explorer import __version__
+from explorer.records import Abilities
 
 WORDS = {
     "x_t, latents": "The state of a run: a small grid of numbers with a few channels, which the VAE can turn into a "
@@ -22,6 +25,19 @@ WORDS = {
     "seed": "The number from which all noise of a run is drawn: same seed and settings, same picture.",
     "VAE": "The network that turns pictures into latents and latents into pictures.",
 }
+# The same for a model that works on the pixels themselves, without prompts; None: there is no such thing.
+PIXEL_WORDS: dict[str, str | None] = {
+    "x_t, latents": None,
+    "x_t, pixels": "The state of a run: the picture's own pixels, red, green and blue. At the start they are noise.",
+    "x0": "What is left of x_t without the predicted noise: the model's present guess of the clean pixels.",
+    "scheduler, sampler": "The rule that computes the next pixels from the prediction. It has no weights.",
+    "guidance (CFG)": None,
+    "VAE": None,
+}
+TOLD = {  # of a model that has the scale as an input
+    "guidance (CFG)": "How strongly the prompt pulls. The model has learned this, and is told the scale: one prediction "
+    "per evaluation, where others need two.",
+}
 MISTAKES = {
     "“The model predicts which noise step it is, a whole number.”": "eps is Gaussian noise: one real number per channel "
     "and cell, as many as the latents have. The timestep is an input of the model, not its answer.",
@@ -33,6 +49,14 @@ MISTAKES = {
     "what is likely under the prompt, and the sampler goes there a little at a time.",
     "“More guidance is a better picture.”": "It is a stronger pull towards the prompt, paid for with variety and, when "
     "large, with burnt colours.",
+}
+PIXEL_MISTAKES: dict[str, str | None] = {
+    "“The model predicts which noise step it is, a whole number.”": "eps is Gaussian noise: one real number per pixel and "
+    "colour, as many as the picture has. The timestep is an input of the model, not its answer.",
+    "“The U-Net's bottleneck is the latent space.”": None,
+    "“The picture is hidden in the noise, and the model uncovers it.”": "The first noise holds no picture. The model says "
+    "what is likely among the pictures of its training, and the sampler goes there a little at a time.",
+    "“More guidance is a better picture.”": None,
 }
 PAPERS = (
     ("Sohl-Dickstein et al. 2015", "Deep Unsupervised Learning using Nonequilibrium Thermodynamics", "1503.03585"),
@@ -54,19 +78,34 @@ header names. A saved trace holds every number of a run and the versions that ma
 """
 
 
-def fold() -> gr.Accordion:
-    """The fold, built into the open Blocks."""
+def fold(can: Abilities | None = None) -> gr.Accordion:
+    """The fold, built into the open Blocks, in the words of a model that can do this."""
+    words, mistakes = said(can or Abilities())
     with gr.Accordion("About: words, common mistakes, papers", open=False, elem_classes="about-fold") as accordion:
         gr.HTML(
             '<div class="about-page">'
-            f"<section><h2>Words</h2><dl>{_pairs(WORDS)}</dl></section>"
-            f"<section><h2>Often said, and not so</h2><dl>{_pairs(MISTAKES)}</dl></section>"
+            f"<section><h2>Words</h2><dl>{_pairs(words)}</dl></section>"
+            f"<section><h2>Often said, and not so</h2><dl>{_pairs(mistakes)}</dl></section>"
             f"<section><h2>To read</h2><ul>{''.join(map(_paper, PAPERS))}</ul>"
             f"<h2>This project</h2>{PROJECT}</section></div>",
             apply_default_css=False,
             padding=False,
         )
     return accordion
+
+
+def said(can: Abilities) -> tuple[dict[str, str], dict[str, str]]:
+    """Words and mistakes for a model that can do this."""
+    if can.latent:
+        return _changed(WORDS, TOLD if can.guidance == "embedded" else {}), MISTAKES
+    return _changed(WORDS, PIXEL_WORDS), _changed(MISTAKES, PIXEL_MISTAKES)
+
+
+def _changed(pairs: Mapping[str, str], others: Mapping[str, str | None]) -> dict[str, str]:
+    """The pairs with others in their place, or without; new ones come first."""
+    new = {name: text for name, text in others.items() if name not in pairs and text}
+    kept = {name: others.get(name, text) for name, text in pairs.items()}
+    return new | {name: text for name, text in kept.items() if text}
 
 
 def _pairs(pairs: dict[str, str]) -> str:

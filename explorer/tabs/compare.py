@@ -62,7 +62,8 @@ def build(model: Model, controls: Mapping[str, gr.components.Component]) -> dict
         with gr.Column():
             empty = [{"label": name, "show": SHOW} for name in ("A", "B")] + [{"label": "B − A", "show": DIFFERENCE}]
             hint = "Two runs from one noise: what differs at the end began as a small difference."
-            stage = comparison(STAGE, TITLE, empty, hint, [curve(*one) for one in CURVES])
+            curves = [curve(*one) for one in CURVES]
+            stage = comparison(STAGE, TITLE, empty, hint, curves, pixels=not can.latent)
     wire(runner(model), start, cancel, [*controls.values(), change, *others], stage, "compare")
     return {"change": change} | {f"other_{name}": other for name, other in zip(CHANGES, others, strict=True)}
 

@@ -27,6 +27,10 @@ IN_PIXELS = {  # of a model without prompts and VAE
     "scheduler": "The sampler: takes the prediction and computes the next, less noisy pixels. It has no weights. "
     "U-Net and scheduler take turns, once per evaluation; the last pixels are the picture.",
 }
+TWO = (  # text encoders, as SDXL has
+    "Each turns the tokens into one vector a token; the U-Net attends to both, end to end, at every step. The second one's "
+    "vector of the whole prompt is added to the timestep's."
+)
 TITLES = {
     "tokenizer": "tokens",
     "text_encoder": "text encoder",
@@ -50,7 +54,9 @@ def diagram(model: Model, player: str) -> gr.HTML:
     if tokenizer := parts.get("tokenizer"):
         boxes.append(_box(tokenizer, f"{tokenizer.gives[0]} tokens"))
     if text_encoder := parts.get("text_encoder"):
-        boxes.append(_box(text_encoder, _shape(text_encoder.gives)))
+        two = " and " in text_encoder.kind
+        said = words | {"text_encoder": TWO} if two else words
+        boxes.append(_box(text_encoder, _shape(text_encoder.gives), said, "two text encoders" if two else None))
     boxes.append(loop)
     if vae := parts.get("vae"):
         boxes.append(_box(vae, f"{_shape(vae.takes)} → {_shape(vae.gives)}"))
@@ -66,11 +72,11 @@ def diagram(model: Model, player: str) -> gr.HTML:
     )
 
 
-def _box(part: Part, shape: str, words: Mapping[str, str] = DOES) -> str:
+def _box(part: Part, shape: str, words: Mapping[str, str] = DOES, title: str | None = None) -> str:
     facts = {"class": part.kind, **part.facts}
     if part.parameters:
         facts["parameters"] = f"{part.parameters:,}"
-    return _details(part.name, shape, facts, words)
+    return _details(part.name, shape, facts, words, title)
 
 
 def _scheduler(model: Model, latents: str, words: Mapping[str, str]) -> str:
@@ -84,11 +90,13 @@ def _scheduler(model: Model, latents: str, words: Mapping[str, str]) -> str:
     return _details("scheduler", latents, facts, words)
 
 
-def _details(name: str, shape: str, facts: Mapping[str, str | int], words: Mapping[str, str]) -> str:
+def _details(
+    name: str, shape: str, facts: Mapping[str, str | int], words: Mapping[str, str], title: str | None = None
+) -> str:
     rows = "".join(f"<div><dt>{escape(key)}</dt><dd>{escape(str(value))}</dd></div>" for key, value in facts.items())
     return (
         f'<details class="part" data-part="{name}" name="pipeline">'
-        f"<summary><b>{TITLES[name]}</b><span>{escape(shape)}</span></summary>"
+        f"<summary><b>{title or TITLES[name]}</b><span>{escape(shape)}</span></summary>"
         f"<div class='about'><p>{escape(words[name])}</p><dl>{rows}</dl></div></details>"
     )
 

@@ -53,7 +53,8 @@ def build(model: Model, controls: Mapping[str, gr.components.Component]) -> None
         with gr.Column():
             empty = [{"label": _label(scale), "show": SHOW} for scale in SCALES]
             hint = "Three runs from one noise, and below them the same step read in three ways."
-            stage = comparison(STAGE, TITLE, empty, hint, [curve(*one) for one in CURVES], forms=True)
+            curves = [curve(*one) for one in CURVES]
+            stage = comparison(STAGE, TITLE, empty, hint, curves, forms=True, pixels=not model.abilities.latent)
     wire(runner(model), start, cancel, inputs, stage, "ddpm_lesson")
 
 

@@ -1,9 +1,9 @@
 // The model menu: a dialog below the model's name. Choosing a model has the server load it, told here as it goes, and then
-// goes to its page; the address's settings come along. Closed meanwhile, the name says how far it is, and nothing is left.
+// goes to its page; what a person set in this one's forms comes along. Closed meanwhile, the name says how far it is, and nothing is left.
 
 const menu = element.querySelector(".model-menu"), find = (name) => menu.querySelector(`.menu-${name}`);
 const home = location.pathname.replace(/models\/[^/]*\/?$/, ""); // of the first page; this one may be at models/<slug>/
-const HEADINGS = { embedded: "Embedded", recent: "Recent", allowed: "Offered here" };
+const HEADINGS = { embedded: "Built in", recent: "Recent", allowed: "Offered here" };
 const button = () => document.querySelector("[data-menu]");
 let token = 0, busy = false, target = null; // of the loading that is listened to; its page, once it is there
 
@@ -57,7 +57,7 @@ function section(group, heading, rows) {
   return make("section", {}, title, items);
 }
 function item(row) {
-  const here = row.name === props.here, facts = [here ? "this page" : "", row.size, row.state].filter(Boolean).join(" · ");
+  const here = row.name === props.here, facts = [here ? "this page" : "", row.size, row.state || "not loaded yet"].filter(Boolean).join(" · ");
   const choice = make("button", { type: "button", className: "menu-choice" }, make("span", { className: "menu-name", textContent: row.name }), make("span", { className: "menu-facts", textContent: facts }));
   choice.dataset.load = row.load;
   if (here) choice.setAttribute("aria-current", "page");
@@ -109,6 +109,7 @@ function show(record) {
   say(record.total > 0 ? `${Math.floor((100 * record.done) / record.total)}%` : "loading");
 }
 function ready(record) {
+  if (!record.new && home + record.page === location.pathname) { done(); menu.close(); return; } // this one
   target = address(record.page);
   if (menu.open) return show({ line: record.line, done: 1, total: 1 });
   done(); // its page waits until it is wanted
@@ -122,7 +123,11 @@ function ready(record) {
 menu.addEventListener("over", () => { if (target && busy) { done(); location.assign(target); } }); // after the stream's end
 function address(page) {
   const url = new URL(home + page, location.origin);
-  for (const [name, value] of new URL(location).searchParams) if (name !== "run" && name !== "missing") url.searchParams.append(name, value);
+  const given = new URL(location).searchParams, own = props.own[given.get("tab")] ?? Object.values(props.own)[0] ?? {};
+  for (const [name, value] of given) {
+    const kept = name === "run" || name === "missing" || (name in own && String(own[name] ?? "") === value); // the other model has its own
+    if (!kept) url.searchParams.append(name, value);
+  }
   return url.href;
 }
 function done() {
@@ -150,6 +155,6 @@ if (missing !== null) requestAnimationFrame(() => {
   const url = new URL(location);
   url.searchParams.delete("missing");
   history.replaceState(history.state, "", url);
-  if (missing) wrong(`The page “${missing}” is not loaded on this server any more; choose its model here.`);
+  if (missing) wrong(`There is no page “${missing}” on this server now; choose a model here, and its page is made.`);
   open();
 });

@@ -20,6 +20,7 @@ from explorer.models.shelved import Shelved
 from explorer.records import DiffuscopeError, Model, RequestError
 from explorer.tabs.common import told
 from explorer.tabs.pages import Pages
+from explorer.tabs.url import Linked
 
 HERE = Path(__file__).parent
 EVERY = 0.25  # seconds between two records
@@ -79,14 +80,17 @@ class Menu:
                 yield _record(loading)
             model = loading.result()
         yield {"stage": "building", "done": 0, "total": 0, "line": STAGES["building"]}
-        path = "" if model.source == self.home.source else self.pages.path(model)
-        yield {"stage": "ready", "done": 1, "total": 1, "line": f"{model.name} is ready", "model": model.name, "page": path}
+        home = model.source == self.home.source
+        new = not home and not self.pages.has(model)
+        path = "" if home else self.pages.path(model)
+        told = {"line": f"{model.name} is ready", "model": model.name, "page": path, "new": new}
+        yield {"stage": "ready", "done": 1, "total": 1, **told}
 
     def catalog(self) -> Record:
         """What the menu shows: models under their headings, and whether others may be named."""
         known = {row.source: row for row in self.shelf.rows()}
-        known.setdefault(EMBEDDED, None)  # type: ignore[arg-type]
-        sources = {**dict.fromkeys(known, "recent"), **dict.fromkeys(self._named, "allowed"), EMBEDDED: "embedded"}
+        others = [source for source in known if source not in self._named]  # the last used first; the offered as written
+        sources = {**dict.fromkeys(others, "recent"), **dict.fromkeys(self._named, "allowed"), EMBEDDED: "embedded"}
         rows = []
         for source, group in sources.items():
             row = known.get(source)
@@ -95,7 +99,7 @@ class Menu:
             if not hidden:
                 size = _size(row.nbytes) if row else ""
                 rows.append({"group": group, "name": name, "load": self._text(source), "size": size,
-                             "state": "" if row is None else "in memory" if row.loaded else "put away"})  # fmt: skip
+                             "state": "" if row is None else "in memory" if row.loaded else "on disk"})  # fmt: skip
         return {"rows": rows, "free": not self.public}
 
     def _text(self, source: str) -> str:
@@ -143,6 +147,7 @@ def build(menu: Menu, model: Model) -> gr.HTML:
         padding=False,
         server_functions=[catalog],
         here=model.name,
+        own={},
     )
     turns: dict[str, Any] = {"concurrency_limit": AT_ONCE, "concurrency_id": "load"}  # not behind the runs
 
@@ -163,12 +168,20 @@ def build(menu: Menu, model: Model) -> gr.HTML:
     return component
 
 
+def keep_own(component: gr.HTML, linked: Mapping[str, Linked]) -> None:
+    """Tells the menu where the forms of this page begin: those settings are this model's, and stay when a person leaves."""
+    component.props["own"] = {
+        tab: {name: getattr(control, "value", None) for name, control in one.controls.items()}
+        for tab, one in linked.items()
+    }
+
+
 def _endpoint(menu: Menu) -> Any:
     @told
     def load_model(source: str = "") -> Iterator[dict]:
         """Loads another model into this server, where runs of the others go on. Yields records of how far it is: stage,
         done and total in bytes, and a line in words; the last one has "page", the address of the model's own page
-        relative to this server's, where its runs are endpoints as here.
+        relative to this server's, where its runs are endpoints as here, and "new", whether it was built for this.
 
         Parameters:
             source: a Hub id like owner/name or owner/name@revision, a folder, or an offered name; empty: the embedded one

@@ -114,9 +114,10 @@ class Pages(BaseRoute):
             self._pages[slug_] = page
         return f"{AT[1:]}{slug_}/"
 
-    def has(self, source: str) -> bool:
-        """Whether a model's page is mounted."""
-        return self._slugs.get(source) in self._pages
+    def has(self, model: Shelved) -> bool:
+        """Whether a model's page is mounted, for the weights that it has now."""
+        page = self._pages.get(self._slugs.get(model.source, ""))
+        return page is not None and page.weights == model.weights
 
     def attach(self, server: App) -> None:
         """Serves the pages from now on; `server` is what launch() gave."""

@@ -70,8 +70,8 @@ function name(values) {
     return;
   }
   if (!values && recorded) { // the line beside the player says what it is
-    const [, prompt, rest] = /“(.*)”, (.*);/s.exec(one(".recorded-line")?.textContent ?? "") ?? [];
-    return title(prompt ?? "no prompt", `${rest ?? ""} · recorded run`);
+    const [, kind, prompt, rest] = /^\s*(.*?): .*“(.*)”, (.*);/s.exec(one(".recorded-line")?.textContent ?? "") ?? [];
+    return title(prompt ?? "no prompt", `${rest ?? ""} · ${kind ? kind[0].toLowerCase() + kind.slice(1) : "recorded run"}`);
   }
   values ??= asked.get(player?.dataset.run);
   if (values) title(values.prompt, describe(values)); else title("", "");

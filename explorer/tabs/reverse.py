@@ -49,7 +49,8 @@ def build(model: Model, sessions: Sessions) -> Linked:
             start = gr.Button("Run", variant="primary", elem_classes="when-resting", elem_id=RUN)
             cancel = gr.Button("Cancel", variant="secondary", elem_classes="when-running", elem_id="reverse-cancel")
         with gr.Column(elem_classes="stage-column"):
-            stage = player(PLAYER, decode=decoder(model, sessions) if can.latent else None, pixels=not can.latent)
+            decode = decoder(model, sessions) if can.latent else None
+            stage = player(PLAYER, decode=decode, pixels=not can.latent, single=can.guidance != "cfg")
             forking = fork.build(model, sessions, family, controls, stage)
             if can.latent:  # the recorded run is of latents
                 traces.recorded(model, sessions, stage, said)

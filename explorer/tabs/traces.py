@@ -202,8 +202,9 @@ def _line(kind: str, trajectory: Trajectory, model: Model) -> str:
     prompt = f"prompt “{request.prompt[:60]}”" if request.prompt else "no prompt"
     first = trajectory.steps[0].index
     prompt = f"a branch from {counted(request)} {first} on, {prompt}" if first else prompt
-    source = "" if not limits.foreign(trajectory, model) else f", of the model {str(trajectory.capsule['model'])[:40]}"
-    return f"<p><b>{kind}:</b> {escape(f'{prompt}, seed {request.seed}{source}')}; press Run for your own.</p>"
+    if limits.foreign(trajectory, model):  # first of all, since the end is cut where there is no room
+        kind += f" of the model {str(trajectory.capsule['model'])[:40]}"
+    return f"<p><b>{escape(kind)}:</b> {escape(f'{prompt}, seed {request.seed}')}; press Run for your own.</p>"
 
 
 @contextmanager

@@ -63,7 +63,7 @@ def build(model: Model, controls: Mapping[str, gr.components.Component]) -> dict
         with gr.Column():
             empty = [{"label": label, "show": [plane]} for label, plane in columns(model)]
             hint = "The model's guess of the noise beside the noise that is really there."
-            stage = comparison(STAGE, TITLE, empty, hint, [curve(*one) for one in curves(can)])
+            stage = comparison(STAGE, TITLE, empty, hint, [curve(*one) for one in curves(can)], pixels=not can.latent)
     wire(runner(model), start, cancel, [*controls.values(), picture, begin], stage, "predicted_against_true")
     return {"picture_prompt": picture, "begin_at": begin}
 

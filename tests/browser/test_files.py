@@ -60,7 +60,9 @@ def test_the_stage_shows_a_recorded_run_before_the_first_one(page):
     assert painted(page) == list(range(steps + 1))
     assert page.evaluate(f"{PLAYER}.dataset.run") == FIRST
     assert page.locator(LINE).is_visible()
-    assert "cat with tears of joy on black”, seed 3, of the model emoji-ldm; press Run" in page.locator(LINE).inner_text()
+    said = page.locator(LINE).inner_text()
+    assert said.startswith("Recorded run of the model emoji-ldm: ")
+    assert "cat with tears of joy on black”, seed 3; press Run" in said
     assert page.locator(".status").inner_text() == "Recorded run"
     assert page.evaluate("document.querySelector('.pane.is-picture img').naturalWidth") == 128
 

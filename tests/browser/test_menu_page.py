@@ -70,11 +70,19 @@ def test_there_and_back_with_the_keyboard_and_the_settings_come_along(browse, se
     field.fill(str(served[2]))
     field.press("Enter")
     arrived(page, "/models/second/")
-    assert parse_qs(urlsplit(page.url).query)["seed"] == ["77"]
+    query = parse_qs(urlsplit(page.url).query)
+    assert query["seed"] == ["77"]
+    assert not {"sampler", "steps", "guidance", "width"} & {*query}  # nobody set them: the other model has its own
     assert page.locator(".model-button b").inner_text() == "second"
     assert page.locator('.controls input[aria-label="Seed"]').input_value() == "77"
     open_menu(page)
     assert page.locator(".menu-choice[aria-current=page] .menu-name").inner_text() == "second"
+    page.evaluate("window.stays = true")
+    field.fill(str(served[2]))
+    field.press("Enter")
+    page.locator(".model-menu").wait_for(state="hidden")
+    assert page.evaluate("window.stays")  # its runs are not lost by asking for the page that is open
+    open_menu(page)
     page.locator(".menu-choice", has_text="tiny").press("Enter")
     arrived(page, "/")
     assert page.locator(".model-button b").inner_text() == "tiny"
@@ -149,5 +157,5 @@ def test_loading_is_told_cancelled_and_heard_outside_the_closed_menu(browse, ser
 def test_an_address_that_is_not_here_opens_the_menu(browse):
     page = browse("models/gone/")
     page.wait_for_selector(".menu-choice")
-    assert "“gone” is not loaded on this server any more" in page.locator(".menu-wrong").inner_text()
+    assert "There is no page “gone” on this server now" in page.locator(".menu-wrong").inner_text()
     assert "missing" not in page.url

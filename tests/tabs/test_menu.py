@@ -68,13 +68,15 @@ def test_a_folder_is_loaded_and_runs_on_its_own_page(client, served, folders):
         "line": "a b is ready",
         "model": "a b",
         "page": "models/a-b/",
+        "new": True,
     }
     (there,) = connect(served[0] + records[-1]["page"])
     record = there.predict(**VALUES, api_name="/reverse")
     model = load_model(folders[1], device="cpu")
     assert record["picture"] == data_uri(model.decode(run(model, Request(**VALUES)).latents))
-    assert load(there, str(folders[1]))[-1]["page"] == "models/a-b/"  # there already
-    assert load(there, "first")[-1]["page"] == ""
+    again, home = load(there, str(folders[1]))[-1], load(there, "first")[-1]
+    assert (again["page"], again["new"]) == ("models/a-b/", False)  # there already
+    assert (home["page"], home["new"]) == ("", False)
 
 
 def test_runs_on_the_old_page_go_on_while_another_is_loaded_and_used(client, served, folders, home):
@@ -129,6 +131,9 @@ def test_the_menu_says_what_there_is(served, folders, client):
     assert (rows["third"]["group"], rows["third"]["load"]) == ("allowed", "third")
     assert rows["owner/name"] == {"group": "allowed", "name": "owner/name", "load": "owner/name", "size": "", "state": ""}
     assert served[1].catalog()["free"] is True
+    load(client, "third")
+    offered = [row["name"] for row in served[1].catalog()["rows"] if row["group"] == "allowed"]
+    assert offered == ["third", "owner/name"]  # as the operator wrote them, whatever is loaded
 
 
 def test_in_public_only_what_is_offered_can_be_loaded(folders, home):

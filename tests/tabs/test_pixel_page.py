@@ -12,12 +12,12 @@ from diffusers import UNet2DModel
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 from serving import serve
-from tiny import as_model, lcm_parts
+from tiny import as_model, as_xl, lcm_parts, xl_parts
 
 from explorer import Request, frames, run, tabs
 from explorer.models.pixels import PixelDiffusion
 from explorer.pictures import to_png
-from explorer.tabs import compare, present, truth
+from explorer.tabs import about, compare, present, truth
 from explorer.tabs.diagram import diagram
 from explorer.tabs.form import DEFAULTS, checked, defaults, form
 
@@ -146,6 +146,18 @@ def test_the_folds_run_and_speak_of_pixels(client):
     assert got[-1]["branch"]["line"][0] == [made, "seed 1"]
 
 
+def test_nothing_of_another_kind_of_model_is_spoken_of(model, page, tiny_model):
+    stages = [b for b in page.blocks.values() if isinstance(b, gr.HTML) and "pixels" in b.props]
+    assert {"reverse-player", "compare-player", "lesson-player", "truth-player"} <= {b.elem_id for b in stages}
+    assert all(b.props["pixels"] is True for b in stages)
+    for part in about.said(model.abilities):
+        text = " ".join([*part, *part.values()]).lower()
+        assert not [word for word in ("latent", "vae", "guidance", "cfg", "prompt") if word in text]
+    assert about.said(tiny_model.abilities) == (about.WORDS, about.MISTAKES)
+    words, _ = about.said(replace(tiny_model.abilities, guidance="embedded"))
+    assert "one prediction per evaluation" in words["guidance (CFG)"]
+
+
 def test_a_model_that_is_told_the_scale_has_no_guidance_tab():
     lcm = as_model(lcm_parts())
     lcm.abilities = replace(lcm.abilities, sampler="LCM", steps=4, scale=8.5)  # as LCM's own config has them
@@ -167,4 +179,6 @@ def test_the_tour_and_the_diagram_know_what_is_not_there(model, tiny_model):
     assert 'data-part="unet"' in shown
     assert 'data-part="vae"' not in shown
     assert 'data-part="tokenizer"' not in shown
+    assert "two text encoders" in diagram(as_xl(xl_parts()), "player").value
+    assert "two text encoders" not in diagram(tiny_model, "player").value
     assert [label for label, _ in truth.columns(model)] == ["The picture", "Pixels", "Predicted", "True", "Error"]
