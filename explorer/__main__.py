@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any
 
 from explorer import load_model, trace
 from explorer.collecting import capsule
@@ -25,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         model = load_model(options.model, options.device)
         names, can = {field.name for field in fields(Request)}, model.abilities
         own = {"sampler": can.sampler, "steps": can.steps, "guidance": can.scale}
-        asked = {k: own.get(k) if v is None else v for k, v in vars(options).items() if k in names}
+        asked: dict[str, Any] = {k: own.get(k) if v is None else v for k, v in vars(options).items() if k in names}
         request = check(Request(**asked), model)
         steps = []
         for step in denoise(model, request):

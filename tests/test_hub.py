@@ -225,7 +225,8 @@ def test_half_precision_is_fetched_where_the_model_is_loaded_so(served, load, ti
     data[half] = save({name: tensor.half() for name, tensor in read(data[UNET]).items()})
     served.add(ID, data)
     model = load(dtype="float16")
-    assert half in served.fetched("safetensors") and UNET not in served.fetched("safetensors")
+    assert half in served.fetched("safetensors")
+    assert UNET not in served.fetched("safetensors")
     assert model.weights == load_model(tiny_folder, "cpu", "float16").weights
     load()  # in float32 the plain ones are worth their bytes
     assert UNET in served.fetched("safetensors")

@@ -104,7 +104,7 @@ def _folder(
     try:
         folder = Path(source).expanduser()
         if str(source).strip() and folder.is_dir():
-            name, embedded = folder.resolve().name, folder.resolve() == EMBEDDED.resolve()
+            name, embedded = folder.resolve().name or str(source), folder.resolve() == EMBEDDED.resolve()
             return f"./{name}" if name == EMBEDDED.name and not embedded else name, folder  # a namesake isn't it
     except (OSError, RuntimeError, ValueError):  # a name too long, an unknown home, a NUL
         pass
