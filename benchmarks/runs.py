@@ -51,7 +51,7 @@ def ours(model: Any, batch: int) -> Run:
 
     def run(steps: int) -> Tensor:
         kept = []
-        for lanes in engine.denoise_batch(model.steady(), requests(steps, batch)):
+        for lanes in engine.denoise_batch(model, requests(steps, batch)):
             kept.append(lanes)
             for step in lanes:
                 frames.encode(step, run="", n=steps + 1, model_preview=model.preview)
@@ -63,7 +63,7 @@ def ours(model: Any, batch: int) -> Run:
 def ours_silent(model: Any, batch: int) -> Run:
     def run(steps: int) -> Tensor:
         with silent():
-            return [*engine.denoise_batch(model.steady(), requests(steps, batch))][-1][0].cpu()  # type: ignore
+            return [*engine.denoise_batch(model, requests(steps, batch))][-1][0].cpu()  # type: ignore
 
     return run
 

@@ -59,7 +59,7 @@ def main() -> None:
         shift = pair % 3
         for name, function in runs[shift:] + runs[:shift]:
             if name == "cached":
-                model.encode_prompt(request.prompt), model.encode_prompt(request.negative_prompt)
+                model.encode_prompt(request.prompt), model.encode_negative(request.negative_prompt)
             begin = time.perf_counter()
             function()
             if model.device.type == "cuda":

@@ -83,7 +83,7 @@ def ddim(s: Any, now: Now, step: Take) -> tuple[Tensor, Forms]:
 
 
 def _clipped(s: Any, now: Now, own: Tensor) -> tuple[str, Tensor]:
-    """What DDPM, DDIM and LCM go on from: x0, or `own`, where the config cuts it.
+    """What DDPM and DDIM go on from: x0, or `own`, where the config cuts it.
 
     Named so at every step of such a run, also where nothing was cut: to look would hold up the device.
     """
@@ -233,8 +233,11 @@ def _thresholded(s: Any, now: Now) -> tuple[str, Tensor]:
 def lcm(s: Any, now: Now, step: Take) -> tuple[Tensor, Forms]:
     """arXiv:2310.04378, Algorithm 3; c_skip and c_out blend x_t into x0 near timestep 0."""
     c_skip, c_out = s.get_scalings_for_boundary_condition_discrete(now.timestep)
-    limit = s.config.clip_sample_range
-    name, x0 = _clipped(s, now, s._threshold_sample(now.x0) if s.config.thresholding else now.x0.clamp(-limit, limit))
+    name, x0 = "x0", now.x0
+    if s.config.thresholding:
+        name, x0 = "x0_c", s._threshold_sample(x0)
+    elif s.config.clip_sample:
+        name, x0 = "x0_c", x0.clamp(-s.config.clip_sample_range, s.config.clip_sample_range)
     if now.z is None:
         return step()[0], {"x0": [(float(c_out), name, x0), (float(c_skip), "x_t", now.latents)]}
     alpha_bar_next = s.alphas_cumprod[s.timesteps[now.index + 1]]

@@ -6,9 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 from diffusers import LatentConsistencyModelPipeline, LCMScheduler
-from references import SCHEDULERS
+from references import SCHEDULERS, reference
 from safetensors.torch import load_file
-from test_parity import reference
 from tiny import Calls, as_model, as_xl, lcm_parts, saved, sd2_parts, tiny_parts, tiny_pipeline, xl_parts, xl_pipeline
 
 from explorer import Request, denoise, denoise_batch, load_model, run

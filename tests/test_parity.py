@@ -3,29 +3,12 @@
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
-from references import KARRAS, PAIRS, SCHEDULERS
+from references import KARRAS, PAIRS, reference
 from tiny import as_model, tiny_parts, tiny_pipeline
 
 from explorer import Request, denoise_batch, run
 from explorer.models import EMBEDDED
 from explorer.samplers import SAMPLERS
-
-
-def reference(parts, request: Request, **extra) -> torch.Tensor:
-    """diffusers' own final latents."""
-    scheduler, settings = SCHEDULERS[request.sampler]
-    settings = dict(settings, clip_sample=False) if request.sampler in ("DDPM", "LCM", "Heun") else dict(settings)
-    if request.spacing:
-        settings["timestep_spacing"] = request.spacing
-    if request.karras:
-        settings["use_karras_sigmas"] = True
-    pipeline = tiny_pipeline({**parts, "scheduler": scheduler.from_config(parts["scheduler"].config, **settings)})
-    return pipeline(
-        request.prompt, negative_prompt=request.negative_prompt or None, num_inference_steps=request.steps,
-        guidance_scale=request.guidance, guidance_rescale=request.guidance_rescale, eta=request.eta,
-        generator=torch.Generator().manual_seed(request.seed), output_type="latent", **extra,
-    ).images  # fmt: skip
-
 
 VARIANTS = {
     "one step": {"steps": 1},

@@ -6,7 +6,7 @@ import shutil
 import pytest
 import torch
 from diffusers import EulerAncestralDiscreteScheduler, StableDiffusionXLPipeline
-from references import PAIRS, SCHEDULERS
+from references import PAIRS, reference
 from safetensors.torch import load_file, save_file
 from tiny import Calls, as_xl, lcm_parts, xl_parts, xl_pipeline
 
@@ -15,19 +15,6 @@ from explorer.diversity import grid, measured
 from explorer.models.latent import LatentDiffusion
 from explorer.records import SourceError
 from explorer.samplers import SAMPLERS
-
-
-def reference(parts, request: Request, pipeline=xl_pipeline, **extra) -> torch.Tensor:
-    """diffusers' own final latents."""
-    scheduler, settings = SCHEDULERS[request.sampler]
-    settings = dict(settings, clip_sample=False) if request.sampler in ("DDPM", "LCM", "Heun") else dict(settings)
-    made = pipeline({**parts, "scheduler": scheduler.from_config(parts["scheduler"].config, **settings)})
-    return made(
-        request.prompt, negative_prompt=request.negative_prompt or None, num_inference_steps=request.steps,
-        guidance_scale=request.guidance, guidance_rescale=request.guidance_rescale, eta=request.eta,
-        generator=torch.Generator().manual_seed(request.seed), output_type="latent", **extra,
-    ).images  # fmt: skip
-
 
 VARIANTS = {
     "no negative prompt": {"steps": 4, "guidance_rescale": 0.7},

@@ -229,7 +229,7 @@ def test_others_are_put_away_for_one_that_finds_no_memory_but_not_for_the_disk(f
     get(shelf, folders[1])
     assert loaded(shelf) == ["b"]
     needed = 10**8  # which there is in memory
-    loads.during = lambda source, progress: (_ for _ in ()).throw(room.NoRoom("No room.", needed, 10))
+    loads.during = lambda source, progress: (_ for _ in ()).throw(room.NoRoom("No room.", needed, 10, disk=True))
     with pytest.raises(room.NoRoom):
         get(shelf, folders[2])
     assert loaded(shelf) == ["b"]

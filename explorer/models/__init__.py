@@ -101,13 +101,9 @@ def _folder(
     tell("resolving", 0, 0)
     if source is None:
         return EMBEDDED.name, EMBEDDED
-    try:
-        folder = Path(source).expanduser()
-        if str(source).strip() and folder.is_dir():
-            name, embedded = folder.resolve().name or str(source), folder.resolve() == EMBEDDED.resolve()
-            return f"./{name}" if name == EMBEDDED.name and not embedded else name, folder  # a namesake isn't it
-    except (OSError, RuntimeError, ValueError):  # a name too long, an unknown home, a NUL
-        pass
+    if folder := files.given(source):
+        name, embedded = folder.resolve().name or str(source), folder.resolve() == EMBEDDED.resolve()
+        return f"./{name}" if name == EMBEDDED.name and not embedded else name, folder  # a namesake isn't it
     if (found := parse(str(source))) is None:
         raise SourceError(
             f"The model {str(source)[:80]!r} is neither a folder nor a Hub id like 'owner/name' or 'owner/name@revision'."

@@ -6,17 +6,15 @@ embedded model has. A config can't tell which scale a model was tuned for.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from explorer.limits import GUIDANCE, STEPS, number, whole
+from explorer.models.files import OWN, read_json
 from explorer.records import Abilities, RequestError, SourceError
 from explorer.samplers import SAMPLERS
-
-OWN = "explorer.json"
 
 
 class Habit(NamedTuple):
@@ -83,11 +81,10 @@ def read(folder: Path, name: str) -> dict[str, Any]:
     if not (folder / OWN).is_file():
         return {}
     try:
-        said = json.loads((folder / OWN).read_text(encoding="utf-8"))
-        return {key: _own(key, value) for key, value in said.items()}
+        return {key: _own(key, value) for key, value in read_json(folder / OWN).items()}
     except RequestError as error:
         fault = str(error)
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError):
         fault = "it is not a JSON object."
     raise SourceError(f"The model {name!r} has an {OWN} that can't be used: {fault}")
 

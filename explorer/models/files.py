@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from explorer.models.abilities import OWN
 from explorer.records import SourceError
 
 INDEX = "model_index.json"
+OWN = "explorer.json"  # what a folder says of itself; see `abilities`
 HINT = "give one in diffusers layout, as its save_pretrained() writes"
 LIBRARIES = ("diffusers", "transformers", "stable_diffusion")  # the last is diffusers' own word for its safety checker
 TEXT = ("CLIPTextModel", "CLIPTextModelWithProjection")
@@ -191,6 +192,20 @@ def variant(folder: Path, kind: str) -> str | None:
         folder / f"{stem(kind)}.{end}" for end in (f"{HALF}.safetensors", "safetensors", "safetensors.index.json")
     )
     return HALF if half.exists() and not any(file.exists() for file in plain) else None
+
+
+def given(text: str | Path) -> Path | None:
+    """The folder that somebody named; None where it is none."""
+    with suppress(OSError, RuntimeError, ValueError):  # a name too long, an unknown home, a NUL
+        folder = Path(text).expanduser()
+        if str(text).strip() and folder.is_dir():
+            return folder
+    return None
+
+
+def place(folder: Path, part: str) -> Path:
+    """Where a part's files are: in a folder of its own, or with older models at the root."""
+    return folder / part if (folder / part).is_dir() else folder
 
 
 def read_json(path: Path) -> dict[str, Any]:

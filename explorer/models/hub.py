@@ -78,8 +78,7 @@ def allowed(texts: Iterable[str]) -> Allowed:
     """
     sources: dict[str, str] = {}
     for text in (text.strip() for text in texts):
-        folder = Path(text).expanduser() if text and "\0" not in text else None
-        if folder is not None and folder.is_dir():
+        if folder := files.given(text):
             name, source = folder.resolve().name, str(folder.resolve())
         elif parse(text):
             name, source = text, text

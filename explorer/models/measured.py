@@ -23,6 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from explorer.models import files
 from explorer.records import Conditioning, Model, SourceError
 
 WAYS = {  # dtype, channels last
@@ -132,8 +133,8 @@ def _sides(model: Model) -> tuple[int, int]:
 
 def _key(folder: Path) -> str:
     """This CPU, this torch with its threads, and this U-Net's shapes."""
-    config = next((path for path in (folder / "unet" / "config.json", folder / "config.json") if path.is_file()), None)
-    shapes = zlib.crc32(config.read_bytes()) if config else 0
+    config = files.place(folder, "unet") / "config.json"
+    shapes = zlib.crc32(config.read_bytes()) if config.is_file() else 0
     return f"{_cpu()}, torch {torch.__version__}, {torch.get_num_threads()} threads, U-Net {shapes:08x}"
 
 

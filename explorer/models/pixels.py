@@ -19,6 +19,7 @@ from explorer.records import Abilities, Conditioning, Part, Preview, SourceError
 
 # The last is what DDPMScheduler was called when google/ddpm-cifar10-32 was published; diffusers still reads it as one.
 SCHEDULERS = ("DDPMScheduler", "DDIMScheduler", "GaussianDDPMScheduler")
+PARTS = ("unet", "scheduler")
 STEPS = 50
 GREY = (0.299, 0.587, 0.114)  # of red, green and blue, as Pillow makes a picture grey (ITU-R 601)
 
@@ -109,38 +110,16 @@ def load(folder: Path, name: str, device: torch.device, dtype: torch.dtype | Non
     Raises:
         SourceError: a part is missing, broken or of another kind.
     """
-    try:
-        with reading.quiet():
-            return _read(folder, name, device, dtype)
-    except SourceError:
-        raise
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        raise SourceError(f"The model {name!r} doesn't fit into memory; free some, or choose a smaller model.") from error
-    except Exception as error:  # the loaders raise what they like on a broken file: KeyError, SafetensorError, OSError …
-        raise SourceError(
-            f"The model {name!r} can't be read ({type(error).__name__}): it needs unet and scheduler in diffusers layout, "
-            "with safetensors weights; fetch or save it again."
-        ) from error
-
-
-def _read(folder: Path, name: str, device: torch.device, dtype: torch.dtype | None) -> PixelDiffusion:
-    unet_folder, scheduler_folder = (
-        folder / part if (folder / part).is_dir() else folder for part in ("unet", "scheduler")
-    )
-    config = reading.config(unet_folder, "config.json")
-    scheduler_config = reading.config(scheduler_folder, "scheduler_config.json")
-    if fault := _fault(config, scheduler_config):
-        raise SourceError(f"The model {name!r} {fault}; of pixel models this project runs plain unconditional ones.")
-    reading.check_scheduler(name, scheduler_config)
-    if dtype is None:
-        dtype = torch.float32 if device.type == "cpu" else torch.float16
-    unet, report = UNet2DModel.from_pretrained(
-        unet_folder, torch_dtype=dtype, use_safetensors=True, output_loading_info=True,
-        variant=files.variant(unet_folder, UNet2DModel.__name__),
-    )  # fmt: skip
-    if report["missing_keys"]:  # they would be left as the memory was
-        raise SourceError(f"The model {name!r} lacks {len(report['missing_keys'])} weights of its unet; fetch it again.")
-    return PixelDiffusion(name=name, unet=unet, scheduler_config=scheduler_config, device=device)
+    with reading.told(name, PARTS):
+        config = files.read_json(files.place(folder, "unet") / "config.json")
+        scheduler_config = files.read_json(files.place(folder, "scheduler") / "scheduler_config.json")
+        if fault := _fault(config, scheduler_config):
+            raise SourceError(f"The model {name!r} {fault}; of pixel models this project runs plain unconditional ones.")
+        reading.check_scheduler(name, scheduler_config)
+        if dtype is None:
+            dtype = torch.float32 if device.type == "cpu" else torch.float16
+        unet = reading.networks(folder, name, {"unet": UNet2DModel}, dtype)["unet"]
+        return PixelDiffusion(name=name, unet=unet, scheduler_config=scheduler_config, device=device)
 
 
 def _fault(config: Mapping[str, Any], scheduler: Mapping[str, Any]) -> str:

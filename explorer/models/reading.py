@@ -5,7 +5,6 @@ Nothing in a folder is trusted: safetensors only, no code, and what doesn't fit 
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,12 +24,20 @@ PREDICTIONS = ("epsilon", "v_prediction", "sample")
 FOR_LATENTS = {"clip_sample": False, "thresholding": False}  # both cut pixels to what a picture can have
 
 
-@contextmanager
-def told(folder: Path, name: str, parts: Sequence[str]) -> Iterator[None]:
-    """Whatever goes wrong while these parts of a folder are read is a SourceError; the loaders are kept quiet."""
+def complete(folder: Path, name: str, parts: Sequence[str]) -> None:
+    """Refuses a folder that has not a folder for each part.
+
+    Raises:
+        SourceError: says which are missing.
+    """
     missing = [part for part in parts if not (folder / part).is_dir()]
     if missing:
         raise SourceError(f"The model {name!r} has no {' and no '.join(missing)}; fetch or save it again.")
+
+
+@contextmanager
+def told(name: str, parts: Sequence[str]) -> Iterator[None]:
+    """Whatever goes wrong while a model's parts are read is a SourceError; the loaders are kept quiet."""
     try:
         with quiet():
             yield
@@ -43,23 +50,11 @@ def told(folder: Path, name: str, parts: Sequence[str]) -> Iterator[None]:
         ) from error
 
 
-def config(folder: Path, *path: str) -> dict[str, Any]:
-    """A JSON object of the folder.
-
-    Raises:
-        ValueError: it is no object, or no JSON; OSError where it can't be read.
-    """
-    said = json.loads(folder.joinpath(*path).read_text(encoding="utf-8"))
-    if not isinstance(said, dict):
-        raise ValueError(f"a {type(said).__name__} where an object is needed")
-    return said
-
-
 def precision(folder: Path, device: torch.device, dtype: torch.dtype | None) -> torch.dtype:
     """The dtype that was asked for, or what suits the device: float32 on a CPU, else what the text encoder asks for."""
     if dtype is not None:
         return dtype
-    said = config(folder, "text_encoder", "config.json")
+    said = files.read_json(folder / "text_encoder" / "config.json")
     asked = said.get("dtype", said.get("torch_dtype"))  # the name that transformers used before its version 5
     return torch.float32 if device.type == "cpu" else torch.bfloat16 if asked == "bfloat16" else torch.float16
 
@@ -72,9 +67,10 @@ def networks(folder: Path, name: str, kinds: Mapping[str, Any], dtype: torch.dty
     """
     parts: dict[str, Any] = {}
     for part, kind in kinds.items():
+        place = files.place(folder, part)
         parts[part], report = kind.from_pretrained(
-            folder, subfolder=part, dtype=torch.float32 if part == "vae" else dtype, use_safetensors=True,
-            output_loading_info=True, variant=files.variant(folder / part, kind.__name__),
+            place, dtype=torch.float32 if part == "vae" else dtype, use_safetensors=True, output_loading_info=True,
+            variant=files.variant(place, kind.__name__),
         )  # fmt: skip
         if report["missing_keys"]:  # they would be left as the memory was
             raise SourceError(
@@ -106,7 +102,7 @@ def rest(folder: Path, name: str, vae: Any) -> dict[str, Any]:
     Raises:
         SourceError: one of them can't be used.
     """
-    scheduler_config = config(folder, "scheduler", "scheduler_config.json")
+    scheduler_config = files.read_json(folder / "scheduler" / "scheduler_config.json")
     check_scheduler(name, scheduler_config)
     return {
         "scheduler_config": scheduler_config,

@@ -43,7 +43,8 @@ def load(folder: Path, name: str, device: torch.device, dtype: torch.dtype | Non
     Raises:
         SourceError: a part is missing, broken or of another kind.
     """
-    with reading.told(folder, name, PARTS):
+    reading.complete(folder, name, PARTS)
+    with reading.told(name, PARTS):
         parts = reading.networks(folder, name, NETWORKS, reading.precision(folder, device, dtype))
         text, unet, vae = (parts[part].config for part in ("text_encoder", "unet", "vae"))
         tokenizer = reading.tokenizer(folder, name, "tokenizer", text)

@@ -15,7 +15,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
-from explorer.models import reading
+from explorer.models import files, reading
 from explorer.models.latent import LatentDiffusion, Reader
 from explorer.records import Conditioning, SourceError
 
@@ -90,8 +90,9 @@ def load(folder: Path, name: str, device: torch.device, dtype: torch.dtype | Non
             f"The model {name!r} has the second text encoder only, as SDXL's refiner, which goes on from another model's "
             "latents; load the base model."
         )
-    with reading.told(folder, name, PARTS):
-        index = reading.config(folder, "model_index.json")
+    reading.complete(folder, name, PARTS)
+    with reading.told(name, PARTS):
+        index = files.read_json(folder / files.INDEX)
         parts = reading.networks(folder, name, NETWORKS, reading.precision(folder, device, dtype))
         texts = [parts[part].config for part in ("text_encoder", "text_encoder_2")]
         for part, text in zip(("tokenizer", "tokenizer_2"), texts, strict=True):

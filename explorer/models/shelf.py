@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 from explorer import models
-from explorer.models import room
+from explorer.models import files, room
 from explorer.models.hub import Progress
 from explorer.models.loading import Job, Loading
 from explorer.models.shelved import Shelved, let_go, nbytes
@@ -136,12 +135,9 @@ class Shelf:
                 return self._load(job.source or None, job.tell)
             except room.NoRoom as error:
                 with self._lock:
-                    idle = self._idle()
-                    device = idle[0].model.device if idle and idle[0].model else None
-                if device is None or 0 < error.needed <= room.free_memory(device):  # then it was the disk
+                    away = [] if error.disk else self._take(self._idle()[:1])
+                if not away:
                     raise
-            with self._lock:
-                away = self._take(self._idle()[:1])
             let_go(away)
 
     def _admit(self, source: str, model: Model) -> None:
@@ -187,10 +183,8 @@ class Shelf:
 def resolved(source: str) -> str:
     """The name by which a shelf knows what a person wrote: EMBEDDED, a folder's resolved path, or the text itself."""
     text = source.strip()
-    with suppress(OSError, RuntimeError, ValueError):  # a name too long, an unknown home, a NUL
-        folder = Path(text).expanduser()
-        if text and folder.is_dir():
-            return EMBEDDED if folder.resolve() == models.EMBEDDED.resolve() else str(folder.resolve())
+    if folder := files.given(text):
+        return EMBEDDED if folder.resolve() == models.EMBEDDED.resolve() else str(folder.resolve())
     return text
 
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import ctypes
-import gc
-import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from copy import copy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from explorer.models import room
 from explorer.records import Abilities, Conditioning, Model, Part, Preview, SourceError
 
 FACTS = (
@@ -136,9 +134,4 @@ def let_go(models: list[Model]) -> None:
                 forget()
         del model, forget
     models.clear()
-    gc.collect()
-    if torch.cuda.is_initialized():
-        torch.cuda.empty_cache()
-    if sys.platform == "linux":  # glibc keeps what it was given back in blocks below 32 MB
-        with suppress(OSError, AttributeError):
-            ctypes.CDLL("libc.so.6").malloc_trim(0)
+    room.reclaim()

@@ -143,13 +143,17 @@ def _run(model: Model, begin: Callable[[Model], Iterator[T]]) -> Iterator[T]:
     """What a run makes. One that may be put away stays in memory from the first to the last, or to where it is left."""
     if not isinstance(model, Shelved):
         return begin(model)
-    begin(model)  # what is wrong is told at the call
-    return _kept(model, begin)
+    made = _kept(model, begin)
+    next(made)  # what is wrong is told at the call
+    return cast(Iterator[T], made)
 
 
-def _kept(model: Shelved, begin: Callable[[Model], Iterator[T]]) -> Iterator[T]:
+def _kept(model: Shelved, begin: Callable[[Model], Iterator[T]]) -> Iterator[T | None]:
+    """First None, once the run has begun; from there on its end, or where it is left, lets the model go."""
     with model.held() as one:
-        yield from begin(one)
+        steps = begin(one)
+        yield None
+        yield from steps
 
 
 def _turn(model: Any, walk: Walk, places: Sequence[float], pictures: Pictures | None) -> Iterator[list[Step]]:
