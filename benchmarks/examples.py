@@ -2,7 +2,7 @@
 
     python benchmarks/examples.py
 
-Run it again where the weights change.
+remake.py runs it where the weights change.
 """
 
 from __future__ import annotations

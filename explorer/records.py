@@ -190,9 +190,11 @@ class Abilities:
     # "cfg": two calls, with the prompt and without; "embedded": one call that is told the scale (LCM); "none": one call
     guidance: str = "cfg"
     latent: bool = True  # False: there is no VAE, the latent is the picture
-    sampler: str = "DDIM"  # these three: where its form begins
+    sampler: str = "DDIM"  # these four: where its form begins
     steps: int = 20
     scale: float = 4.0  # of guidance; 1 for models distilled to run without
+    seed: int = 3
+    examples: tuple[str, ...] = ()  # prompts to try, and the form begins with the first; none where it takes none
     distilled: bool = False  # made for a few steps
     cells: int = 1  # the sides of its latents must be multiples of this
 

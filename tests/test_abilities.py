@@ -1,12 +1,14 @@
 """What a model can do, told by its config: of the kinds on the Hub, of folders, and of folders that say it themselves."""
 
+import json
+
 import pytest
 import torch
 from diffusers import LatentConsistencyModelPipeline, LCMScheduler, StableDiffusionPipeline
 from tiny import as_model, lcm_parts, saved, sd2_parts, tiny_parts, tiny_pipeline
 
 from explorer import Request, load_model, run
-from explorer.models.abilities import HABITS, OWN, abilities, read
+from explorer.models.abilities import GENERAL, HABITS, OWN, abilities, read
 from explorer.records import SourceError
 from explorer.schedule import schedule
 
@@ -102,7 +104,9 @@ def test_a_folder_may_say_where_its_form_begins(tmp_path, embedded_model):
     assert (can.sampler, can.steps, can.scale, can.guidance, can.distilled) == ("DDIM", 20, 4.0, "cfg", False)
     folder = saved(tmp_path / "mine", tiny_pipeline(tiny_parts()), sampler="UniPC", scale=2)
     can = load_model(folder, "cpu").abilities
-    assert (can.sampler, can.steps, can.scale) == ("UniPC", 30, 2.0)
+    assert (can.sampler, can.steps, can.scale, can.examples) == ("UniPC", 30, 2.0, GENERAL)
+    (folder / OWN).write_text('{"prompts": ["a cat", "pizza on blue"]}')
+    assert load_model(folder, "cpu").abilities.examples == ("a cat", "pizza on blue")
     for text, sentence in (
         ("[1]", "it is not a JSON object."),
         ("{", "it is not a JSON object."),
@@ -110,7 +114,13 @@ def test_a_folder_may_say_where_its_form_begins(tmp_path, embedded_model):
         ('{"sampler": ["DDIM"]}', "its sampler is \"['DDIM']\", which is none of"),
         ('{"steps": 0}', "steps is 0; it must be from 1 to 1000."),
         ('{"scale": "4"}', "scale is '4'; a number from -5 to 30 is needed."),
-        ('{"colour": 1}', "it says 'colour', which is none of sampler, steps and scale."),
+        ('{"colour": 1}', "it says 'colour', which is none of sampler, steps, scale and prompts."),
+        ('{"prompts": []}', "its prompts must be a list of 1 to 64 texts."),
+        ('{"prompts": "a cat"}', "its prompts must be a list of 1 to 64 texts."),
+        (json.dumps({"prompts": ["cat"] * 65}), "must be a list of 1 to 64 texts."),
+        ('{"prompts": ["cat", " "]}', "its prompt 2 is ' '; a line of 1 to 200 characters is needed."),
+        (json.dumps({"prompts": ["cat\n"]}), "its prompt 1 is 'cat\\n'; a line of 1 to 200 characters is needed."),
+        ('{"prompts": [7]}', "its prompt 1 is 7; a line of 1 to 200 characters is needed."),
     ):
         (folder / OWN).write_text(text)
         with pytest.raises(SourceError) as refusal:

@@ -167,7 +167,11 @@ def test_the_whole_way_ends_in_a_model_that_the_app_runs(toy, monkeypatch, capsy
     assert "| held-out colour | 2 |" in written
     assert "**missed**" in written
     assert written in capsys.readouterr().out
-    assert json.loads((toy / "model" / "prompts.json").read_text(encoding="utf-8")) == []  # an untrained model has none
+    told = json.loads((toy / "model" / "explorer.json").read_text(encoding="utf-8"))
+    assert told == export.DEFAULTS  # an untrained model has no prompts to offer
+    evaluate.offer(toy / "model", ["star", "a house on blue"])
+    can = explorer.load_model(toy / "model").abilities
+    assert (can.examples, can.scale) == (("star", "a house on blue"), export.DEFAULTS["scale"])
     assert (toy / "model" / "sheet.png").stat().st_size > 1000
 
 
@@ -217,7 +221,7 @@ def test_ready_prompts_are_right_ones_of_different_concepts():
         [question(0, "seen", "red", 0.9), question(1, "seen", "red", 0.8), question(2, "seen", "blue", 0.5),
          question(3, "seen", "blue", 0.99, rank=1), question(0, "held-out colour", "red", 0.9)]
     )  # fmt: skip
-    assert [row["prompt"] for row in chosen] == ["p0", "p2", "p1"]  # colours by turns; the wrong one and the repeat are out
+    assert chosen == ["p2", "p0", "p1"]  # p0 is of the held-out kind; colours by turns; the wrong one is out
 
 
 def test_channels_last_weights_are_optimised_alike():

@@ -13,7 +13,7 @@ import json
 import resource
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 
@@ -25,6 +25,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, mse_loss
 
 from explorer import Request, denoise_batch, load_model
+from explorer.models.files import OWN
 from explorer.records import Model
 from training import classifier, report
 from training.concepts import Concept, concepts
@@ -193,6 +194,26 @@ def replace_seed(q: Question, shift: int) -> Question:
     return Question(q.kind, q.prompt, q.wanted, q.colour, q.seed + 1_000_000 * shift, q.guidance)
 
 
+def ready(model: Model, judged: classifier.Classifier, asked: Sequence[Question]) -> list[str]:
+    """The prompts that the app offers: of those that came out right, the ones that do so from its own seed too."""
+    surest = sorted((q for q in asked if q.kind in report.READY and q.right and q.background == q.colour),
+                    key=lambda q: -q.confidence)  # fmt: skip
+    again = []
+    for kind, count in report.READY.items():
+        again += [replace(q, seed=model.abilities.seed) for q in surest if q.kind == kind][: 3 * count]
+    draw(model, again)
+    judge(judged, again)
+    return report.ready_prompts(again)
+
+
+def offer(folder: Path, prompts: list[str]) -> None:
+    """Writes them where the app finds them, beside what the folder says already."""
+    file = folder / OWN
+    told = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    told |= {"prompts": prompts} if prompts else {}
+    file.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+
+
 def _rmse(a: Tensor, b: Tensor) -> Tensor:
     return (a - b).square().mean(dim=1).sqrt()
 
@@ -252,8 +273,7 @@ def main() -> None:
         table, asked, real(table, glyphs, judged, model), novelty(table, glyphs, model, asked), spent, BARS, arguments.note
     )
     (arguments.model / "EVALUATION.md").write_text(report.write(results), encoding="utf-8")
-    ready = report.ready_prompts(asked)
-    (arguments.model / "prompts.json").write_text(json.dumps(ready, indent=1) + "\n", encoding="utf-8")
+    offer(arguments.model, ready(model, judged, asked))
     shown = [q for kind in ("seen", "held-out colour", "keyword", "two concepts") for q in asked if q.kind == kind][::13][
         :64
     ]

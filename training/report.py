@@ -11,7 +11,8 @@ from training.concepts import Concept
 if TYPE_CHECKING:
     from training.evaluate import Question
 
-READY = {"seen": 16, "held-out colour": 4, "two concepts": 4}  # 24 prompts to click
+OFFERED = 24  # prompts to click
+READY = {"two concepts": 4, "held-out colour": 4, "seen": OFFERED}  # at most, of each kind
 TOP = 5
 
 
@@ -109,16 +110,20 @@ def _share(truths: Iterable[bool]) -> float:
     return sum(values) / max(1, len(values))
 
 
-def ready_prompts(asked: Sequence[Question]) -> list[dict[str, object]]:
-    """The prompts, with their seeds, of the pictures that the judge is surest of: each concept once, colours by turns."""
+def ready_prompts(asked: Sequence[Question]) -> list[str]:
+    """The prompts of the pictures that the judge is surest of: each concept once, colours by turns, kinds mixed."""
     chosen: list[Question] = []
-    for kind, count in READY.items():
+    for kind, most in READY.items():
         good = sorted((q for q in _of(asked, kind) if q.right and q.background == q.colour), key=lambda q: -q.confidence)
-        for allowed in _rounds(good):
-            fresh = [q for q in allowed if not any(set(q.wanted) & set(old.wanted) for old in chosen)]
-            room = count - sum(old.kind == kind for old in chosen)
-            chosen += fresh[:room]
-    return [{"prompt": q.prompt, "seed": q.seed} for q in chosen]
+        before = len(chosen)
+        for q in (q for allowed in _rounds(good) for q in allowed):
+            fresh = not any(set(q.wanted) & set(old.wanted) for old in chosen)
+            if fresh and len(chosen) < min(before + most, OFFERED):
+                chosen.append(q)
+    # Each kind's at even distances: wherever the list is cut, it has some of every kind.
+    kinds = [_of(chosen, kind) for kind in READY]
+    spread = [((i + 0.5) / len(mine), q.prompt) for mine in kinds for i, q in enumerate(mine)]
+    return [prompt for _, prompt in sorted(spread, key=lambda pair: pair[0])]
 
 
 def _rounds(good: Sequence[Question]) -> Iterable[list[Question]]:

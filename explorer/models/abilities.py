@@ -1,7 +1,7 @@
 """What a model can do, and where its form begins: told by its own config, never by its name.
 
-A folder may say better: an `explorer.json` beside its model_index.json with any of "sampler", "steps" and "scale", as the
-embedded model has. A config can't tell which scale a model was tuned for.
+A folder may say better: an `explorer.json` beside its model_index.json with any of "sampler", "steps", "scale" and
+"prompts", as the embedded model has. A config can't tell which scale a model was tuned for, or what it can draw.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from explorer.limits import GUIDANCE, STEPS, number, whole
+from explorer.limits import GUIDANCE, STEPS, number, show, whole
 from explorer.models.files import OWN, read_json
 from explorer.records import Abilities, RequestError, SourceError
 from explorer.samplers import SAMPLERS
@@ -48,6 +48,20 @@ HABITS: Mapping[str, Habit] = {
 PLAIN = Habit("DDIM", 30)  # takes every config
 FEW = 4  # steps of a model that was distilled for 1 to 4, or as LCM for 4 to 8
 TOLD = 8.5  # the scale that LatentConsistencyModelPipeline begins with
+EXAMPLES, LENGTH = (1, 64), 200  # how many prompts to try a folder may have, and their characters
+# Of folders that have none: what any model of pictures has seen.
+GENERAL = (
+    "a red fox in the snow",
+    "a lighthouse on a cliff at dusk, oil painting",
+    "a photograph of an astronaut riding a horse",
+    "a bowl of oranges on a wooden table",
+    "a narrow street in the rain at night",
+    "a cup of coffee, watercolour",
+    "a castle made of glass",
+    "portrait of an old sailor",
+    "a steam train on a high bridge",
+    "two parrots on a branch",
+)
 
 
 def abilities(
@@ -63,12 +77,11 @@ def abilities(
     """
     told = unet.get("time_cond_proj_dim") is not None  # LCM, arXiv:2310.04378, Section 4.2: the scale is an input
     habit = _habit(scheduler)
+    found = Abilities(sampler=habit.sampler, steps=habit.steps, scale=scale, examples=GENERAL)
     if told or habit.sampler == "LCM":  # without the input it was distilled at one scale, as with LCM-LoRA
-        found = Abilities(sampler="LCM", steps=FEW, scale=TOLD if told else 1.0, distilled=True)
+        found = replace(found, sampler="LCM", steps=FEW, scale=TOLD if told else 1.0, distilled=True)
     elif _turbo(scheduler):
-        found = Abilities(sampler=habit.sampler, steps=FEW, scale=1.0, distilled=True)
-    else:
-        found = Abilities(sampler=habit.sampler, steps=habit.steps, scale=scale)
+        found = replace(found, steps=FEW, scale=1.0, distilled=True)
     return replace(found, guidance="embedded" if told else "cfg", **(own or {}))
 
 
@@ -81,7 +94,7 @@ def read(folder: Path, name: str) -> dict[str, Any]:
     if not (folder / OWN).is_file():
         return {}
     try:
-        return {key: _own(key, value) for key, value in read_json(folder / OWN).items()}
+        return dict(_own(key, value) for key, value in read_json(folder / OWN).items())
     except RequestError as error:
         fault = str(error)
     except (OSError, ValueError):
@@ -89,16 +102,28 @@ def read(folder: Path, name: str) -> dict[str, Any]:
     raise SourceError(f"The model {name!r} has an {OWN} that can't be used: {fault}")
 
 
-def _own(key: str, value: Any) -> str | int | float:
+def _own(key: str, value: Any) -> tuple[str, Any]:
+    """What a key of the file says, by the name that it has in `Abilities`."""
     if key == "steps":
-        return whole(key, value, STEPS)
+        return key, whole(key, value, STEPS)
     if key == "scale":
-        return number(key, value, GUIDANCE)
+        return key, number(key, value, GUIDANCE)
+    if key == "prompts":
+        return "examples", _examples(value)
     if key != "sampler":
-        raise RequestError(f"it says {key[:40]!r}, which is none of sampler, steps and scale.")
+        raise RequestError(f"it says {key[:40]!r}, which is none of sampler, steps, scale and prompts.")
     if value not in [*SAMPLERS]:
         raise RequestError(f"its sampler is {str(value)[:40]!r}, which is none of {', '.join(SAMPLERS)}.")
-    return value
+    return key, value
+
+
+def _examples(prompts: Any) -> tuple[str, ...]:
+    if not isinstance(prompts, list) or not EXAMPLES[0] <= len(prompts) <= EXAMPLES[1]:
+        raise RequestError(f"its prompts must be a list of {EXAMPLES[0]} to {EXAMPLES[1]} texts.")
+    for i, prompt in enumerate(prompts, 1):
+        if not isinstance(prompt, str) or not prompt.strip() or len(prompt) > LENGTH or not prompt.isprintable():
+            raise RequestError(f"its prompt {i} is {show(prompt)}; a line of 1 to {LENGTH} characters is needed.")
+    return tuple(prompts)
 
 
 def _habit(scheduler: Mapping[str, Any]) -> Habit:

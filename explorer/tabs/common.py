@@ -88,9 +88,12 @@ def paced(items: Iterable[T], per_second: float = FRAMES_PER_SECOND) -> Generato
         yield item
 
 
-def prompts(texts: Sequence[str], target: gr.Textbox) -> gr.HTML:
-    """Prompts to click: each fills `target`, in the browser alone."""
-    buttons = "".join(f'<button type="button">{escape(text)}</button>' for text in texts)
+def prompts(texts: Sequence[str], target: gr.Textbox, seen: int = 8) -> gr.HTML:
+    """Prompts to click: each fills `target`, in the browser alone. Those after the first `seen` are folded away."""
+    at = [" hidden" * (i >= seen) for i in range(len(texts))]
+    buttons = "".join(f'<button type="button"{no}>{escape(text)}</button>' for no, text in zip(at, texts, strict=True))
+    if len(texts) > seen:
+        buttons += f'<button type="button" class="more" aria-expanded="false">{len(texts) - seen} more</button>'
     component = gr.HTML(
         html_template=f'<div class="prompts" role="group" aria-label="Prompts to try">{buttons}</div>',
         js_on_load=(HERE / "prompts.js").read_text("utf-8"),

@@ -14,20 +14,9 @@ from explorer.records import Abilities, Model, Request, RequestError
 from explorer.samplers import SAMPLERS
 from explorer.tabs.common import prompts
 
-PROMPTS = (
-    "cat with tears of joy on black",
-    "a house on a blue background",
-    "jack-o-lantern",
-    "a tiger face",
-    "ambulance",
-    "star",
-    "face with medical mask",
-    "tangerine",
-)
 # What the sliders span; the API takes all that explorer.limits allows.
 STEPS = (1, 100)
 GUIDANCE = (0.0, 15.0)
-DEFAULTS = Request(prompt=PROMPTS[0], seed=3, sampler="DDIM", steps=20, guidance=4.0)  # of the embedded model
 # Handlers that only write a note: no queue, no place in the API, and of many calls the last counts.
 QUICK: dict[str, Any] = {"preprocess": False, "queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
@@ -37,10 +26,9 @@ Controls = dict[str, gr.components.Component]  # by the endpoint's parameters, i
 def defaults(model: Model) -> Request:
     """Where a model's forms begin, within what the sliders span."""
     can = model.abilities
-    return replace(
-        DEFAULTS, prompt=DEFAULTS.prompt if can.prompts else "", sampler=can.sampler, steps=min(can.steps, STEPS[1]),
-        guidance=_scale(can),
-    )  # fmt: skip
+    prompt = can.examples[0] if can.examples else ""
+    steps = min(can.steps, STEPS[1])
+    return Request(prompt=prompt, seed=can.seed, sampler=can.sampler, steps=steps, guidance=_scale(can))
 
 
 def form(model: Model) -> Controls:
@@ -51,7 +39,7 @@ def form(model: Model) -> Controls:
     prompt = gr.Textbox(begun.prompt, label="Prompt", lines=1, max_lines=3, visible=can.prompts)
     prompt_note = _note()
     if can.prompts:
-        prompts(PROMPTS, prompt)
+        prompts(can.examples, prompt)
     with gr.Row(elem_classes="seed-row"):
         seed = gr.Number(begun.seed, label="Seed", precision=0, minimum=limits.SEED[0], maximum=limits.SEED[1])
         dice = gr.Button("Roll", elem_classes="dice", size="sm", min_width=64)

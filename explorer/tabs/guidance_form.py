@@ -16,7 +16,7 @@ from explorer.samplers import SAMPLERS
 from explorer.schedule import schedule
 from explorer.sweep import check_scales
 from explorer.tabs.common import prompts
-from explorer.tabs.form import PROMPTS, QUICK, cut_note, defaults, numeral, one_of
+from explorer.tabs.form import QUICK, cut_note, defaults, numeral, one_of
 
 SCALES = "0, 1, 3, 5, 8, 12"
 PRESETS: Mapping[str, str] = {
@@ -52,7 +52,7 @@ def form(model: Model) -> Controls:
     begun = defaults(model)
     prompt = gr.Textbox(begun.prompt, label="Prompt", lines=1, max_lines=3)
     cut_note(model, prompt)
-    prompts(PROMPTS[:4], prompt)
+    prompts(model.abilities.examples, prompt, 4)
     with gr.Row(elem_classes="seed-row"):
         seed = gr.Number(begun.seed, label="Seed", precision=0, minimum=limits.SEED[0], maximum=limits.SEED[1])
         dice = gr.Button("Roll", elem_classes="dice", size="sm", min_width=64)

@@ -1,9 +1,6 @@
 """Runs as files: the recorded run that the stage shows at first, a trace to open, a trace and a picture to take along.
 
-The recorded run is the form's defaults with the embedded model. It is made again by
-
-    F=assets/traces/reverse
-    python -m explorer "cat with tears of joy on black" --seed 3 --out $F.png --trace $F.safetensors
+The recorded run is the form's defaults with the embedded model; benchmarks/remake.py makes it again.
 """
 
 from __future__ import annotations

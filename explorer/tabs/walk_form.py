@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import gradio as gr
@@ -12,7 +12,7 @@ from explorer.player import walk as player
 from explorer.records import Model, Request, RequestError
 from explorer.samplers import SAMPLERS
 from explorer.tabs import picture_field
-from explorer.tabs.form import PROMPTS, numeral, one_of, taken
+from explorer.tabs.form import numeral, one_of, taken
 from explorer.tabs.picture_field import EXAMPLES
 from explorer.tabs.walk_sources import LABELS
 from explorer.walk import Station, Walk
@@ -24,16 +24,7 @@ KINDS = {
 }  # fmt: skip
 MOVES = {"both": "both", "prompt": "the prompt", "noise": "the noise"}
 PATHS = {"slerp": "slerp", "lerp": "lerp"}
-STATIONS = "face with medical mask @ 3\ncat with tears of joy @ 5"
-PRESETS: Mapping[str, str] = {
-    "mask to cat": STATIONS,
-    "cat to star": "cat with tears of joy @ 3\nstar @ 5",
-    "four in a row": "star @ 5\ncat with tears of joy @ 3\ntangerine @ 5\njack-o-lantern on black @ 5",
-    "one prompt, three noises": "a house on a blue background @ 1\na house on a blue background @ 2\n"
-    "a house on a blue background @ 3",
-}
-NOISES = " @ 3\n @ 5"  # of a model without prompts, as the editor writes them
-TWO = {"two noises": NOISES, "four in a row": " @ 1\n @ 2\n @ 3\n @ 4"}
+SEEDS = (3, 5, 7, 11)  # of the stations that the form proposes
 LENGTH = limits.PROMPT  # characters of all stations together, as an address may have them
 FRAMES = 24
 STEPS = (1, 50)  # what the slider spans; the API takes all that explorer.limits allows
@@ -52,9 +43,10 @@ Controls = dict[str, gr.components.Component]  # by the endpoint's parameters, i
 def form(model: Model) -> Controls:
     """The controls, the rarer ones under More; built into the open Blocks. What a model has not, is there but not seen."""
     can = model.abilities
-    begun = STATIONS if can.prompts else NOISES
+    presets = proposed(can.examples)
+    begun = next(iter(presets.values()))
     kind = gr.Dropdown(_choices(KINDS), value="stations", label="Walk")
-    editor = player.stations("walk-stations", begun, PRESETS if can.prompts else TWO, PROMPTS if can.prompts else None)
+    editor = player.stations("walk-stations", begun, presets, can.examples if can.prompts else None)
     with gr.Column(elem_classes="stations-text"):
         info = "One a line: prompt @ seed." if can.prompts else "One a line: @ seed."
         stations = gr.Textbox(begun, label="Stations as text", info=info, lines=3, max_lines=8)
@@ -123,6 +115,20 @@ def form(model: Model) -> Controls:
         "angle": angle, "strength": strength, "first": first, "second": second, "batch": batch, "picture": picture,
         "second_picture": second_picture,
     }  # fmt: skip
+
+
+def proposed(examples: Sequence[str]) -> dict[str, str]:
+    """Stations to click, by their names; the form begins with the first. Without prompts they are noises alone."""
+
+    def lines(prompts: Sequence[str]) -> str:
+        return "\n".join(f"{prompt} @ {seed}" for prompt, seed in zip(prompts, SEEDS, strict=False))
+
+    if not examples:
+        return {"two noises": lines(["", ""]), "four in a row": lines([""] * 4)}
+    found = {"two prompts": lines(examples[:2])} if len(examples) > 1 else {}
+    if len(examples) > 3:
+        found |= {"two others": lines(examples[2:4]), "four in a row": lines(examples[:4])}
+    return found | {"one prompt, three noises": lines([examples[0]] * 3)}
 
 
 def asked(model: Model, **values: Any) -> Walk:

@@ -11,6 +11,7 @@ from serving import serve
 
 import app
 from explorer import Request, limits, run, trace
+from explorer.models.abilities import GENERAL
 from explorer.pictures import to_image
 from explorer.snippet import snippet
 from explorer.tabs.traces import FIRST, RECORDED
@@ -62,7 +63,7 @@ def test_the_stage_shows_a_recorded_run_before_the_first_one(page):
     assert page.locator(LINE).is_visible()
     said = page.locator(LINE).inner_text()
     assert said.startswith("Recorded run of the model emoji-ldm: ")
-    assert "cat with tears of joy on black”, seed 3; press Run" in said
+    assert f"{trace.load(RECORDED).request.prompt}”, seed 3; press Run" in said
     assert page.locator(".status").inner_text() == "Recorded run"
     assert page.evaluate("document.querySelector('.pane.is-picture img').naturalWidth") == 128
 
@@ -85,7 +86,7 @@ def test_picture_and_trace_of_the_last_run(page, tiny_model, tmp_path):
     set_number(page, "Seed", 6)
     run_to_the_end(page, 4)
     kept = trace.load(save(page, "Save trace", tmp_path))
-    wanted = Request(prompt="cat with tears of joy on black", seed=6, steps=4, guidance=4.0, karras=False)
+    wanted = Request(prompt=GENERAL[0], seed=6, steps=4, guidance=4.0, karras=False)
     assert kept.request == limits.check(wanted, tiny_model)
     assert (kept.latents == run(tiny_model, wanted).latents).all()
     assert [*kept.pictures] == [1, 2, 3, 4]  # for whoever opens it without the model
@@ -141,7 +142,7 @@ def test_the_run_as_a_script_on_the_clipboard(open_page, address, tiny_model):
     run_to_the_end(page, 3)
     page.get_by_role("button", name="Copy script").click()
     page.get_by_role("button", name="Copied").wait_for()
-    wanted = Request(prompt="cat with tears of joy on black", seed=3, steps=3, guidance=4.0, karras=False)
+    wanted = Request(prompt=GENERAL[0], seed=3, steps=3, guidance=4.0, karras=False)
     assert page.evaluate("navigator.clipboard.readText()") == snippet(wanted, tiny_model)
     page.get_by_role("button", name="Copy script").wait_for()  # its label again
 

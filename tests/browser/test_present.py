@@ -11,8 +11,8 @@ from serving import serve
 from test_player_access import violations
 
 import app
+from explorer.models.abilities import GENERAL
 from explorer.samplers import SAMPLERS
-from explorer.tabs.form import DEFAULTS
 from explorer.tabs.present import stops
 
 
@@ -102,7 +102,7 @@ def test_the_stage_is_entered_scrubbed_with_a_clicker_and_left(page):
     page.wait_for_selector(".present-head:visible")
     for hidden in (".controls", "#reverse-run", ".masthead", ".fold", ".files", ".player .buttons", ".player .options"):
         assert not page.locator(hidden).first.is_visible(), hidden
-    assert page.locator(".present-prompt").inner_text() == f"“{DEFAULTS.prompt}”"
+    assert page.locator(".present-prompt").inner_text() == f"“{GENERAL[0]}”"
     assert page.locator(".present-settings").inner_text() == "seed 3 · 6 steps · guidance 4 · DDIM"
     assert page.locator(".pane.is-picture .frame").bounding_box()["width"] > 1.5 * small
     assert page.evaluate(SIZE, ".player .label") >= 26
@@ -205,7 +205,7 @@ def test_the_tours_settings_are_the_forms_and_nothing_is_left_of_them(page):
     assert "tiger" not in page.url
     page.keyboard.press("Escape")
     page.wait_for_function("document.documentElement.dataset.restored === ''")
-    assert page.locator(".controls textarea").first.input_value() == DEFAULTS.prompt
+    assert page.locator(".controls textarea").first.input_value() == GENERAL[0]
     assert page.get_by_role("combobox", name="Sampler").input_value() == "DDPM"
     assert page.locator(".recorded-line").first.is_visible()
     assert "seed=11" in page.url
@@ -246,7 +246,7 @@ def test_present_shows_the_branch_that_is_on_the_stage(page):
     page.wait_for_selector(".present-head:visible")
     assert page.locator(".experiment .compare .lanes").is_visible()
     assert not page.locator(".player .frame").first.is_visible()
-    assert page.locator(".present-prompt").inner_text() == f"“{DEFAULTS.prompt}” · seed 3"
+    assert page.locator(".present-prompt").inner_text() == f"“{GENERAL[0]}” · seed 3"
     assert page.locator(".present-settings").inner_text() == "prompt → “pizza” at step 5"
     page.keyboard.press("PageUp")
     page.wait_for_function("document.querySelector('.experiment .compare').dataset.frame === '5'")

@@ -22,6 +22,7 @@ from actions import (
 from serving import serve
 
 import app
+from explorer.models.abilities import GENERAL
 from explorer.samplers import SAMPLERS
 
 
@@ -156,11 +157,19 @@ def test_what_a_sampler_does_not_take_is_switched_off(page):
 def test_prompts_and_the_dice_fill_the_form(page):
     seed = page.get_by_label("Seed", exact=True)
     before = seed.input_value()
-    page.get_by_role("button", name="jack-o-lantern").click()
-    page.wait_for_function("document.querySelector('.controls textarea').value === 'jack-o-lantern'")
+    page.get_by_role("button", name=GENERAL[2]).click()
+    page.wait_for_function("text => document.querySelector('.controls textarea').value === text", arg=GENERAL[2])
     page.locator(".controls textarea").first.fill("something else")
-    page.get_by_role("button", name="jack-o-lantern").click()
-    page.wait_for_function("document.querySelector('.controls textarea').value === 'jack-o-lantern'")
+    page.get_by_role("button", name=GENERAL[2]).click()
+    page.wait_for_function("text => document.querySelector('.controls textarea').value === text", arg=GENERAL[2])
+    more = page.locator(".controls .prompts .more")
+    assert more.inner_text() == "2 more"
+    assert not page.get_by_role("button", name=GENERAL[9]).is_visible()
+    more.click()
+    assert page.evaluate("document.activeElement.textContent") == GENERAL[8]
+    page.get_by_role("button", name=GENERAL[9]).click()
+    page.wait_for_function("text => document.querySelector('.controls textarea').value === text", arg=GENERAL[9])
+    assert more.count() == 0
     page.wait_for_timeout(300)  # the note under the prompt asks the server; the dice must not
 
     def roll():

@@ -15,7 +15,7 @@ from gradio_client.exceptions import AppError
 from serving import serve
 
 import app
-from explorer import Request, run
+from explorer import Request, run, trace
 from explorer.collecting import collect
 from explorer.forks import Forks
 from explorer.lessons import distance
@@ -212,8 +212,8 @@ def test_what_can_not_be_forked_is_told_in_one_sentence(page):
 
 
 def test_the_recorded_run_is_always_at_hand(embedded_model):
-    page, settings = Page(embedded_model), {"prompt": "cat with tears of joy on black", "seed": 3, "steps": 20}
-    got = page.fork(18, traces.FIRST, **settings, guidance=4.0)
+    page, told = Page(embedded_model), trace.load(traces.RECORDED).request
+    got = page.fork(18, traces.FIRST, prompt=told.prompt, seed=told.seed, steps=told.steps, guidance=told.guidance)
     assert got[0]["branch"]["line"][1][1] == "unchanged at step 18"
     assert max(apart(got)) < 1e-3  # it was recorded on another machine
     assert page.store.get("ann", traces.FIRST) is not None

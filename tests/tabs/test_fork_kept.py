@@ -15,7 +15,7 @@ from explorer.sessions import Sessions, held, nbytes
 from explorer.tabs import traces
 from explorer.tabs.reverse import _runner
 
-RECORDED = {"prompt": "cat with tears of joy on black", "seed": 3, "steps": 20}
+RECORDED = {name: getattr(trace.load(traces.RECORDED).request, name) for name in ("prompt", "seed", "steps")}
 
 
 def test_a_page_whose_connection_broke_goes_on(tiny_model):

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import pytest
 
 from explorer.records import Request
-from explorer.tabs.form import DEFAULTS, GUIDANCE, STEPS, _about_prompt, checked
+from explorer.tabs.form import GUIDANCE, STEPS, _about_prompt, checked, defaults
 
 
 def test_every_field_of_a_request_can_be_set(tiny_model):
@@ -54,9 +54,10 @@ def test_the_sampler_is_read_before_what_hangs_on_it(tiny_model):
     assert (notes, values["noise_scale"]) == ([], 0.5)
 
 
-def test_the_defaults_are_within_the_sliders():
-    assert STEPS[0] <= DEFAULTS.steps <= STEPS[1]
-    assert GUIDANCE[0] <= DEFAULTS.guidance <= GUIDANCE[1]
+def test_the_defaults_are_within_the_sliders(embedded_model):
+    begun = defaults(embedded_model)
+    assert STEPS[0] <= begun.steps <= STEPS[1]
+    assert GUIDANCE[0] <= begun.guidance <= GUIDANCE[1]
 
 
 def test_exactly_the_words_that_are_cut_are_shown(tiny_model):

@@ -9,7 +9,7 @@ import pytest
 
 from explorer import Request, limits
 from explorer.tabs import TABS, compare, truth
-from explorer.tabs.form import DEFAULTS
+from explorer.tabs.form import defaults
 from explorer.tabs.present import VIEW, stops
 
 STOPS = stops()
@@ -57,7 +57,7 @@ def test_a_skipped_run_is_answered_without_it(stop):
 def test_what_a_view_runs_passes_the_limits(stop, name, tiny_model):
     settings = stop[name].get("settings", {})
     request = {key: value for key, value in settings.items() if key in OF_REQUEST}
-    limits.check(replace(DEFAULTS, **request), tiny_model)
+    limits.check(replace(defaults(tiny_model), **request), tiny_model)
     rest = {key: str(value) for key, value in settings.items() if key not in OF_REQUEST}
     for checked in (compare.checked, truth.checked):
         taken, wrong = checked(rest)

@@ -18,18 +18,19 @@ from explorer.player import HERE as PLAYER
 from explorer.sessions import Sessions
 from explorer.snippet import snippet
 from explorer.tabs import traces
-from explorer.tabs.form import DEFAULTS
+from explorer.tabs.common import slug
+from explorer.tabs.form import defaults
 
 
 def test_the_recorded_run_is_small_and_is_the_forms_defaults(embedded_model):
     assert traces.RECORDED.stat().st_size < 600_000
-    assert trace.load(traces.RECORDED).request == limits.check(DEFAULTS, embedded_model)
+    assert trace.load(traces.RECORDED).request == limits.check(defaults(embedded_model), embedded_model)
     picture = Image.open(traces.RECORDED.with_suffix(".png"))
-    assert Request(**json.loads(picture.text["diffuscope"])) == limits.check(DEFAULTS, embedded_model)
+    assert Request(**json.loads(picture.text["diffuscope"])) == limits.check(defaults(embedded_model), embedded_model)
 
 
 def test_the_recorded_run_is_what_the_embedded_model_does(embedded_model):
-    made, kept = run(embedded_model, DEFAULTS), trace.load(traces.RECORDED)
+    made, kept = run(embedded_model, defaults(embedded_model)), trace.load(traces.RECORDED)
     assert len(made.steps) == len(kept.steps)
     for mine, theirs in zip(made.steps, kept.steps, strict=True):
         torch.testing.assert_close(mine.latents, theirs.latents, rtol=0, atol=1e-3)
@@ -54,7 +55,7 @@ def test_a_file_to_save_is_named_after_its_run_and_leaves_nothing_behind():
     kept = trace.load(traces.RECORDED)
     with traces._place(kept, "png") as path:
         path.write_bytes(io.BytesIO(b"x").read())
-        assert path.name == "diffuscope-cat-with-tears-of-joy-on-black-seed-3.png"
+        assert path.name == f"diffuscope-{slug(kept.request.prompt)}-seed-3.png"
     assert not path.parent.exists()
 
 

@@ -17,7 +17,7 @@ from explorer import Request, run
 from explorer.records import RequestError
 from explorer.tabs.walk import filming, runner
 from explorer.tabs.walk_again import ALONE, EMPTY, NONE, evening, other, otherwise
-from explorer.tabs.walk_form import STATIONS, asked, checked, parse
+from explorer.tabs.walk_form import asked, checked, parse, proposed
 from explorer.tabs.walk_runs import GONE, UNMADE, Made, Walks, steps
 from explorer.tabs.walk_words import changes, posts
 from explorer.walk import Station, order, places
@@ -245,7 +245,16 @@ def test_an_address_gives_what_it_can(tiny_model):
     assert values == {"stations": PIZZA, "kind": "circle", "frames": 9, "batch": 4}
     assert len(notes) == 2
     assert parse(" @ 0\n\na @ b @ 3 ") == (Station("", 0), Station("a @ b", 3))
-    assert len(parse(STATIONS)) == 2
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 24])
+def test_the_stations_to_click_are_the_examples(count):
+    examples = [f"thing {i}" for i in range(count)]
+    stations = {name: parse(text) for name, text in proposed(examples).items()}
+    assert all(2 <= len(found) <= 4 for found in stations.values())
+    assert len({*stations.values()}) == len(stations) == {0: 2, 1: 1, 2: 2, 3: 2, 4: 4, 24: 4}[count]
+    assert {station.prompt for found in stations.values() for station in found} <= {*examples, "" * (not count)}
+    assert len({station.seed for station in next(iter(stations.values()))}) > 1
 
 
 def test_films_are_kept_by_session_and_in_bounds(walked, tiny_model):
