@@ -28,7 +28,7 @@ SIDE, OVER = 512, 2  # pixels, and how many times larger it is drawn
 
 def main() -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
-    model = load_model()
+    model = load_model(device="cpu")
     for name, (prompt, seed) in RENDERED.items():
         made = run(model, Request(prompt=prompt, seed=seed, steps=30))
         to_image(model.decode(made.latents)).save(FOLDER / f"{name}.png", optimize=True)

@@ -18,8 +18,8 @@ from explorer.tabs.traces import RECORDED
 
 def recorded() -> None:
     """The run that the stage shows at first, by the command line, as anybody would make it."""
-    begun = defaults(load_model())
-    command = [sys.executable, "-m", "explorer", begun.prompt, "--seed", str(begun.seed)]
+    begun = defaults(load_model(device="cpu"))
+    command = [sys.executable, "-m", "explorer", begun.prompt, "--seed", str(begun.seed), "--device", "cpu"]
     files = ["--out", str(RECORDED.with_suffix(".png")), "--trace", str(RECORDED)]
     subprocess.run(command + files, check=True)
 

@@ -1,5 +1,6 @@
 """The training data: captions say what pictures show, and what is held out is never shown. Needs no font."""
 
+import re
 from collections import Counter
 from random import Random
 
@@ -80,7 +81,7 @@ def test_nothing_held_out_is_ever_trained_on():
     assert {c for scene in shown for c in scene.concepts} == set(range(len(TABLE)))
     together = Counter(held_out_pair(a, b) for a in TABLE[:60] for b in TABLE[60:120])
     assert 0.08 < together[True] / together.total() < 0.17
-    assert held_out_pair(TABLE[0], TABLE[1]) == held_out_pair(TABLE[1], TABLE[0])
+    assert all(held_out_pair(a, b) == held_out_pair(b, a) for a in TABLE[:20] for b in TABLE[20:40])
 
 
 def test_scenes_follow_from_seed_and_index():
@@ -118,7 +119,7 @@ def test_captions_say_what_the_scene_shows():
         assert scene.colour == "white" or scene.colour in text
         assert (scene.gradient is not None) == ("gradient" in text)
         for concept in scene.concepts:
-            assert any(word in text for word in (TABLE[concept].name, *TABLE[concept].keywords))
+            assert any(re.search(rf"\b{word}\b", text) for word in (TABLE[concept].name, *TABLE[concept].keywords))
         if scene.place:
             assert f" {scene.place}" in text
             assert scene.boxes[0][0] < 0.4 if scene.place == "left" else scene.boxes[0][0] > 0.6

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from multiprocessing import get_context
 from pathlib import Path
@@ -13,7 +14,20 @@ import torch
 
 import explorer
 from explorer import Request
-from training import autoencoder, classifier, data, diffusion, evaluate, export, loop, report, text, tiny
+from training import (
+    autoencoder,
+    classifier,
+    data,
+    diffusion,
+    evaluate,
+    export,
+    loop,
+    measures,
+    questions,
+    report,
+    text,
+    tiny,
+)
 from training.concepts import concepts
 from training.optimizer import Optimizer
 
@@ -146,11 +160,12 @@ def test_the_share_of_the_learning_rate():
 
 
 def test_the_whole_way_ends_in_a_model_that_the_app_runs(toy, monkeypatch, capsys):
-    monkeypatch.setattr(evaluate, "COUNTS", dict.fromkeys(evaluate.COUNTS, 2))
-    monkeypatch.setattr(evaluate, "GUIDED", 1)
-    monkeypatch.setattr(evaluate, "COMPOSITIONS", 8)
+    monkeypatch.setattr(questions, "COUNTS", dict.fromkeys(questions.COUNTS, 2))
+    monkeypatch.setattr(questions, "GUIDED", 1)
+    monkeypatch.setattr(questions, "UNSEEN", questions.UNSEEN[:2])
+    monkeypatch.setattr(measures, "COMPOSITIONS", 8)
     monkeypatch.setattr(evaluate, "NOVEL", 2)
-    monkeypatch.setattr(evaluate, "SCENES", 6000)
+    monkeypatch.setattr(measures, "SCENES", 600)
     monkeypatch.setattr(evaluate, "JUDGE", {"steps": 2, "batch": 4, "seed": 7})
     autoencoder.train(asked(toy))
     diffusion.train(asked(toy), autoencoder.load(toy))
@@ -161,12 +176,22 @@ def test_the_whole_way_ends_in_a_model_that_the_app_runs(toy, monkeypatch, capsy
     assert steps[-1].latents.shape == (1, 4, 16, 16)
     assert model.prediction_type == "v_prediction"
 
-    monkeypatch.setattr("sys.argv", ["evaluate", "--model", str(toy / "model"), "--folder", str(toy), "--threads", "1"])
+    argv = ["evaluate", "--model", str(toy / "model"), "--folder", str(toy), "--threads", "1"]
+    monkeypatch.setattr("sys.argv", argv)
     evaluate.main()
     written = (toy / "model" / "EVALUATION.md").read_text(encoding="utf-8")
     assert "| held-out colour | 2 |" in written
     assert "**missed**" in written
     assert written in capsys.readouterr().out
+    seconds, peak = map(
+        float, re.search(r"(\S+) s for a run of 20 steps .* on 1 CPU core; .* takes (\S+) GB", written).groups()
+    )
+    assert 0 < seconds < 60
+    assert 0.1 < peak < 4
+    monkeypatch.setattr("sys.argv", [*argv, "--again", "--note", "More training would."])
+    evaluate.main()
+    again = (toy / "model" / "EVALUATION.md").read_text(encoding="utf-8")
+    assert again.replace(" More training would.", "") == written != again
     told = json.loads((toy / "model" / "explorer.json").read_text(encoding="utf-8"))
     assert told == export.DEFAULTS  # an untrained model has no prompts to offer
     evaluate.offer(toy / "model", ["star", "a house on blue"])
@@ -182,9 +207,9 @@ def test_the_whole_model_fits_into_its_budget():
 
 
 def test_the_questions_are_what_the_issue_asks_for():
-    all_of_them = evaluate.questions(TABLE)
+    all_of_them = questions.questions(TABLE)
     assert len(all_of_them) >= 1000
-    assert all_of_them == evaluate.questions(TABLE)
+    assert all_of_them == questions.questions(TABLE)
     assert len({q.seed for q in all_of_them}) == len(all_of_them)
     kinds = {q.kind: [r for r in all_of_them if r.kind == q.kind] for q in all_of_them}
     assert all(data.held_out(TABLE[q.wanted[0]], q.colour) for q in kinds["held-out colour"])
@@ -192,7 +217,7 @@ def test_the_questions_are_what_the_issue_asks_for():
     assert all(data.held_out_pair(*(TABLE[i] for i in q.wanted)) for q in kinds["held-out pair"])
     assert all(q.prompt in TABLE[q.wanted[0]].keywords for q in kinds["keyword"])
     assert {1.0, 3.0, 5.0, 8.0} <= {q.guidance for q in all_of_them}
-    assert {q.guidance for kind in evaluate.COUNTS for q in kinds[kind]} == {Request().guidance}
+    assert {q.guidance for kind in questions.COUNTS for q in kinds[kind]} == {Request().guidance}
 
 
 def test_the_background_is_the_median_of_the_border():
@@ -215,7 +240,7 @@ def test_windows_cut_both_halves():
 
 def test_ready_prompts_are_right_ones_of_different_concepts():
     def question(i, kind, colour, confidence, rank=0):
-        return evaluate.Question(kind, f"p{i}", (i,), colour, i, ranks=[rank], confidence=confidence, background=colour)
+        return questions.Question(kind, f"p{i}", (i,), colour, i, ranks=[rank], confidence=confidence, background=colour)
 
     chosen = report.ready_prompts(
         [question(0, "seen", "red", 0.9), question(1, "seen", "red", 0.8), question(2, "seen", "blue", 0.5),
@@ -236,3 +261,81 @@ def test_channels_last_weights_are_optimised_alike():
         updates.append((model.weight.detach() - before).contiguous())
     assert updates[0].abs().mean() > 1e-3
     torch.testing.assert_close(updates[1], updates[0], rtol=0, atol=0.05 * updates[0].abs().max().item())
+
+
+def test_a_bank_of_other_scenes_or_another_autoencoder_is_made_anew(toy):
+    vae = autoencoder.build()
+
+    def made(table=TABLE, seed=1, count=4, by=vae):
+        latents = diffusion.bank(table, by, seed, count, "cpu", toy)
+        assert torch.equal(latents, diffusion.read_bank(toy)[0])
+        return latents
+
+    first, written = made(), (toy / diffusion.LATENTS).stat().st_mtime_ns
+    assert torch.equal(made(), first)
+    assert (toy / diffusion.LATENTS).stat().st_mtime_ns == written
+    for other in (made(seed=2), made(table=TABLE[:50]), made(by=autoencoder.build())):
+        assert not torch.equal(other, first)
+    assert len(made(count=6)) == 6
+
+
+def test_the_judge_never_sees_what_is_held_out(toy, monkeypatch):
+    seen = []
+    monkeypatch.setattr(classifier, "compose", lambda scene, glyphs: seen.append(scene) or data.compose(scene, glyphs))
+    judge = classifier.train(TABLE, data.load_glyphs(TABLE, toy), toy, steps=5, batch=40, seed=1, device="cpu")
+    assert len(seen) == 200
+    assert not any(data.held_out(TABLE[scene.concepts[0]], scene.colour) for scene in seen)
+    read = classifier.train(TABLE, data.load_glyphs(TABLE, toy), toy, steps=5, batch=40, seed=1, device="cpu")
+    assert len(seen) == 200
+    assert same(dict(read.state_dict()), dict(judge.state_dict()))
+
+
+def test_an_answer_is_ranked_and_a_picture_that_is_none_is_refused(embedded_model, monkeypatch):
+    beliefs = torch.tensor([[0.0, 2.0, 1.0]])
+    asked = [questions.Question("seen", "x", (i,), "white", 0, picture=torch.ones(3, 128, 128)) for i in range(3)]
+    asked += [questions.Question("no caption's word", "x", (), "white", 0, picture=torch.ones(3, 128, 128))]
+    evaluate.judge(lambda window: beliefs, asked)
+    assert [q.ranks for q in asked] == [[2], [0], [1], []]
+    assert [q.right for q in asked[:3]] == [False, True, False]
+    assert [q.background for q in asked] == ["white"] * 3 + [""]
+    assert asked[1].confidence == pytest.approx(beliefs.softmax(1)[0, 1].item())
+    monkeypatch.setattr(type(embedded_model), "decode", lambda self, latents: torch.full((1, 3, 128, 128), torch.nan))
+    monkeypatch.setattr(evaluate, "Request", lambda **known: Request(**known, steps=1))
+    with pytest.raises(ValueError, match=r"^The picture of 'x', seed 0, has values that are no numbers\.$"):
+        evaluate.draw(embedded_model, asked[:1])
+
+
+def test_sole_keywords_ask_for_one_concept():
+    words = questions.sole_keywords(TABLE)
+    assert len(words) >= questions.COUNTS["keyword"]
+    for i, word in words:
+        assert [j for j, c in enumerate(TABLE) if word in c.keywords or word in c.name.split()] in ([i], []) or (
+            word in TABLE[i].keywords
+        )
+        assert not any(word in c.name.split() or word in c.keywords for j, c in enumerate(TABLE) if j != i)
+        assert word not in data.COLOURS
+    known = {part for c in TABLE for word in (c.name, *c.keywords) for part in word.split()}
+    assert not known & {*questions.UNSEEN}
+
+
+def test_novelty_of_pictures_that_are_known(toy, monkeypatch):
+    monkeypatch.setattr(measures, "SCENES", 64)
+    glyphs = data.load_glyphs(TABLE, toy)
+    endless = data.Scenes(TABLE, diffusion.SCENES)
+    copies = classifier.to_tensor([data.compose(endless[i], glyphs) for i in range(3)])
+    asked = [questions.Question("seen", "x", (0,), "white", i, picture=copy) for i, copy in enumerate(copies)]
+    shifted = [questions.Question("seen", "x", (0,), "white", i, picture=copy - 0.5) for i, copy in enumerate(copies)]
+    near, _, seeds, nearer = measures.novelty(TABLE, glyphs, asked, shifted).values()
+    assert near == pytest.approx(0, abs=2e-3)
+    assert seeds == pytest.approx(0.5)
+    assert nearer == 1
+    pairs = [
+        questions.Question("two concepts", "x", scene.concepts[::-1], "white", 0)
+        for i in range(64)
+        if len((scene := endless[i]).concepts) == 2
+    ]
+    assert (
+        measures.trained_pairs(TABLE, [*pairs, questions.Question("two concepts", "x", (0, 1), "white", 0)])
+        == len(pairs)
+        > 3
+    )

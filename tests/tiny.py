@@ -25,6 +25,8 @@ from explorer.records import Preview
 
 WORDS = ["a", "pizza", "cat", "red", "house", "blue", "on", "star"]
 
+HOSTILE = "${document.title='x'}`{{x}}\\<img src=x onerror=pwned()>&'\""  # must stay a text wherever it is shown
+
 
 def tiny_parts(prediction_type: str = "epsilon", **scheduler) -> dict:
     """Real components of a few thousand weights, seeded: 64 x 64 pictures, 8 x 8 x 4 latents, 16 tokens.

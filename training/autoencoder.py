@@ -97,6 +97,8 @@ def train(arguments: argparse.Namespace) -> AutoencoderKL:
     device, whole = arguments.device, round(arguments.steps * (1 - WHOLE))
     torch.manual_seed(arguments.seed)
     model = build().to(device)
+    if device != "cpu":
+        model.to(memory_format=torch.channels_last)
     optimizer = Optimizer(model, ADAM, MUON)
     run = Run.begin("vae", {"model": model, "optimizer": optimizer}, arguments)
     forward = torch.compile(_through) if device != "cpu" else _through

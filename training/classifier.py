@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from random import Random
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, cross_entropy, interpolate
 
 from training.concepts import Concept
-from training.data import COLOURS, SIDE, Picture, compose, signed, single
+from training.data import COLOURS, SIDE, Picture, compose, held_out, signed, single
 from training.loop import Run, autocast, generator, share
 from training.optimizer import Optimizer
 
@@ -58,9 +59,10 @@ def halves(pictures: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def train(
-    table: Sequence[Concept], glyphs: NDArray[np.uint8], file: Path, steps: int, batch: int, seed: int, device: str
+    table: Sequence[Concept], glyphs: NDArray[np.uint8], folder: Path, steps: int, batch: int, seed: int, device: str
 ) -> Classifier:
-    """Trains a judge of these concepts, or reads the finished one."""
+    """Trains a judge of these concepts, or reads the finished one from the folder."""
+    file = folder / f"judge-{crc32(' '.join(concept.name for concept in table).encode()):08x}.pt"
     torch.manual_seed(seed)
     model = Classifier(len(table)).to(device)
     optimizer = Optimizer(model, ADAM, MUON)
@@ -70,7 +72,7 @@ def train(
     for iteration, bar in run:
         random = Random(f"judge {seed} {iteration}")
         labels = [random.randrange(len(table)) for _ in range(batch)]
-        windows = torch.stack([_window(label, glyphs, random) for label in labels])
+        windows = torch.stack([_window(table, label, glyphs, random) for label in labels])
         windows += torch.randn(windows.shape, generator=generator(seed, iteration)) * random.uniform(0, 0.1)
         with autocast(device):
             logits = model(windows.to(device))
@@ -83,11 +85,12 @@ def train(
     return model.eval()
 
 
-def _window(label: int, glyphs: NDArray[np.uint8], random: Random) -> Tensor:
-    """One training window: any place and size that a caption can ask for, any background, sharp or soft."""
+def _window(table: Sequence[Concept], label: int, glyphs: NDArray[np.uint8], random: Random) -> Tensor:
+    """One training window: any place and size that a caption can ask for, any background not held out, sharp or soft."""
     size = random.choice(("", "", "", "small", "large"))
     place = random.choice(("", "", "", "left", "right"))
-    scene = single(label, random.choice(list(COLOURS)), random, place, size)
+    colours = [colour for colour in COLOURS if not held_out(table[label], colour)]
+    scene = single(label, random.choice(colours), random, place, size)
     picture = compose(scene, glyphs)
     if random.random() < 0.4:  # as one half of a two-concept picture would show it
         x, y, width = scene.boxes[0]

@@ -73,7 +73,7 @@ class Scenes:
     def __getitem__(self, index: int) -> Scene:
         random = Random(f"scene {self.seed} {index}")
         while True:
-            scene = self._draw(random)
+            scene = self.draw(random)
             if not self.held_out(scene):
                 return scene
 
@@ -84,7 +84,8 @@ class Scenes:
             len(shown) == 2 and held_out_pair(shown[0], shown[1])
         )
 
-    def _draw(self, random: Random) -> Scene:
+    def draw(self, random: Random) -> Scene:
+        """Any scene, held out or not."""
         colour = "white" if random.random() < WHITE_SHARE else random.choice([c for c in COLOURS if c != "white"])
         gradient = random.random() if random.random() < GRADIENT_SHARE else None
         if random.random() < PAIR_SHARE:

@@ -14,6 +14,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
+from zlib import crc32
 
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
@@ -70,12 +71,16 @@ class TextToImage(nn.Module):
 
 
 def bank(table: Sequence[Concept], vae: AutoencoderKL, seed: int, count: int, device: str, folder: Path) -> Tensor:
-    """The latents of the first `count` scenes, (count, 4, 16, 16), unscaled; encoded once and kept in the folder."""
+    """The latents of the first `count` scenes, (count, 4, 16, 16), unscaled; encoded once and kept in the folder.
+
+    They are made anew where the folder's are of other scenes or of another autoencoder.
+    """
     file = folder / LATENTS
-    if file.exists():
-        stored = torch.load(file, weights_only=True)
-        if len(stored) >= count:
-            return stored[:count]
+    names = " ".join(concept.name for concept in table).encode()
+    weights = b"".join(p.detach().cpu().numpy().tobytes() for p in vae.parameters())
+    key = f"{count} scenes, seed {seed}, concepts {crc32(names):08x}, autoencoder {crc32(weights):08x}"
+    if file.exists() and torch.load(file, weights_only=True, mmap=True)["key"] == key:
+        return read_bank(folder)[0]
     scenes, glyphs = Scenes(table, seed), load_glyphs(table, folder)
     vae, parts = vae.to(device).eval(), []
     with torch.inference_mode(), autocast(device):
@@ -83,8 +88,14 @@ def bank(table: Sequence[Concept], vae: AutoencoderKL, seed: int, count: int, de
             batch = signed([compose(scenes[i], glyphs) for i in range(start, min(start + 64, count))])
             parts.append(vae.encode(batch.to(device)).latent_dist.mode().half().cpu())
     latents = torch.cat(parts)
-    torch.save(latents, file)
+    torch.save({"key": key, "latents": latents}, file)
     return latents
+
+
+def read_bank(folder: Path) -> tuple[Tensor, float]:
+    """The folder's latents, unscaled, and the factor that makes their variance 1."""
+    latents = torch.load(folder / LATENTS, weights_only=True)["latents"]
+    return latents, 1 / latents.float().std().item()
 
 
 class Prompts:
@@ -115,7 +126,7 @@ def train(arguments: argparse.Namespace, vae: AutoencoderKL) -> AveragedModel:
     device, table, seed = arguments.device, concepts(not arguments.all), arguments.seed
     words = text.tokenizer()
     latents = bank(table, vae, seed + SCENES, arguments.bank, device, arguments.folder)
-    scale = 1 / latents.float().std().item()
+    _, scale = read_bank(arguments.folder)
     prompts = Prompts(table, words, seed + SCENES)
     noising = DDPMScheduler.from_config(NOISE)
 

@@ -13,7 +13,7 @@ import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 
 from training import autoencoder, text, tiny
-from training.diffusion import LATENTS, NOISE, TextToImage
+from training.diffusion import NOISE, TextToImage, read_bank
 from training.loop import FOLDER
 
 SHARD = "9MB"
@@ -31,7 +31,7 @@ def export(folder: Path, to: Path) -> None:
     average = torch.load(folder / "diffusion.pt", map_location="cpu", weights_only=True)["average"]
     model.load_state_dict({k.removeprefix("module."): v for k, v in average.items() if k.startswith("module.")})
     vae = autoencoder.load(folder)
-    vae.register_to_config(scaling_factor=1 / torch.load(folder / LATENTS, weights_only=True).float().std().item())
+    vae.register_to_config(scaling_factor=read_bank(folder)[1])
     pipeline = StableDiffusionPipeline(
         vae=vae, text_encoder=model.text_encoder, tokenizer=words, unet=model.unet,
         scheduler=DDIMScheduler(**NOISE, set_alpha_to_one=False), safety_checker=None, feature_extractor=None,

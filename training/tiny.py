@@ -21,7 +21,7 @@ from torch.nn.functional import l1_loss, mse_loss
 from training import autoencoder
 from training.concepts import concepts
 from training.data import Scenes, compose, load_glyphs, signed
-from training.diffusion import LATENTS
+from training.diffusion import read_bank
 from training.loop import Run, autocast, generator, options, parsed, share
 from training.optimizer import Optimizer
 
@@ -46,13 +46,13 @@ def build() -> AutoencoderTiny:
 
 def stored(arguments: argparse.Namespace) -> tuple[Latents, float]:
     """Rows of the diffusion model's bank, and what scales them."""
-    bank = torch.load(arguments.folder / LATENTS, weights_only=True)
+    bank, scale = read_bank(arguments.folder)
 
     def latents(iteration: int) -> Tensor:
         indices = torch.randint(len(bank), (arguments.batch,), generator=generator(arguments.seed, iteration))
         return bank[indices].float()
 
-    return latents, 1 / bank.float().std().item()
+    return latents, scale
 
 
 def composed(arguments: argparse.Namespace, vae: AutoencoderKL, seed: int) -> tuple[Latents, float]:

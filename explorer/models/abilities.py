@@ -48,20 +48,13 @@ HABITS: Mapping[str, Habit] = {
 PLAIN = Habit("DDIM", 30)  # takes every config
 FEW = 4  # steps of a model that was distilled for 1 to 4, or as LCM for 4 to 8
 TOLD = 8.5  # the scale that LatentConsistencyModelPipeline begins with
-EXAMPLES, LENGTH = (1, 64), 200  # how many prompts to try a folder may have, and their characters
+EXAMPLES = (1, 64)  # prompts to try that a folder may have
+LENGTH = 200  # characters of each
 # Of folders that have none: what any model of pictures has seen.
 GENERAL = (
-    "a red fox in the snow",
-    "a lighthouse on a cliff at dusk, oil painting",
-    "a photograph of an astronaut riding a horse",
-    "a bowl of oranges on a wooden table",
-    "a narrow street in the rain at night",
-    "a cup of coffee, watercolour",
-    "a castle made of glass",
-    "portrait of an old sailor",
-    "a steam train on a high bridge",
-    "two parrots on a branch",
-)
+    "a red fox in the snow", "a castle of glass", "an astronaut riding a horse", "two parrots", "oranges in a bowl",
+    "a cup of coffee", "a steam train", "an old sailor", "a lighthouse at dusk, oil painting", "a street in the rain",
+)  # fmt: skip
 
 
 def abilities(

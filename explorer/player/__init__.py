@@ -21,6 +21,11 @@ CSS = HERE / "player.css"  # given to launch(): as a css_template it would be pa
 PANES = ("x_t", "eps", "x0", "update", "picture")  # rows of the table in panes.js
 
 
+def inert(text: str) -> str:
+    """A text as part of an `html_template`, which Gradio reads as Handlebars, then as JavaScript, and then as HTML."""
+    return "".join(f"&#{ord(c)};" if c in "&<>\"'`${}\\" else c for c in text)
+
+
 def player(
     elem_id: str,
     panes: Sequence[str] = PANES,

@@ -7,13 +7,12 @@ person rests on it. Pictures are drawn on canvases, so that nothing flashes whil
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from explorer.player import signal
+from explorer.player import inert, signal
 
 HERE = Path(__file__).parent
 SCRIPTS = (
@@ -84,9 +83,9 @@ def stations(elem_id: str, text: str, presets: Mapping[str, str], prompts: Seque
         prompts: what is proposed where a prompt is typed; None for a model that takes none.
     """
     buttons = "".join(
-        f'<button type="button" data-text="{escape(lines)}">{escape(name)}</button>' for name, lines in presets.items()
+        f'<button type="button" data-text="{inert(lines)}">{inert(name)}</button>' for name, lines in presets.items()
     )
-    options = "".join(f"<option>{escape(prompt)}</option>" for prompt in prompts or ())
+    options = "".join(f"<option>{inert(prompt)}</option>" for prompt in prompts or ())
     template = (HERE / "stations.html").read_text("utf-8")
     return gr.HTML(
         {"text": text, "kind": "stations", "moves": "both"},

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import gradio as gr
 import torch
 
+from explorer.player import inert
 from explorer.records import DiffuscopeError, Model
 
 HERE = Path(__file__).parent
@@ -23,6 +24,11 @@ RUNS: dict[str, Any] = {
     "preprocess": False, "show_progress": "hidden", "concurrency_limit": 1, "concurrency_id": "model",
     "trigger_mode": "once",
 }  # fmt: skip
+
+# Pixels: of the form, of a prompt's button without its letters and of each letter, and of what shows the others.
+WIDTH = 320
+BUTTON = (28, 6.6)
+OTHERS = 56
 
 T = TypeVar("T")
 Handler = Callable[..., Iterator[Any]]
@@ -88,12 +94,13 @@ def paced(items: Iterable[T], per_second: float = FRAMES_PER_SECOND) -> Generato
         yield item
 
 
-def prompts(texts: Sequence[str], target: gr.Textbox, seen: int = 8) -> gr.HTML:
-    """Prompts to click: each fills `target`, in the browser alone. Those after the first `seen` are folded away."""
+def prompts(texts: Sequence[str], target: gr.Textbox, rows: int = 4) -> gr.HTML:
+    """Prompts to click: each fills `target`, in the browser alone. What needs more rows is folded away."""
+    seen = fitting(texts, rows)
     at = [" hidden" * (i >= seen) for i in range(len(texts))]
-    buttons = "".join(f'<button type="button"{no}>{escape(text)}</button>' for no, text in zip(at, texts, strict=True))
-    if len(texts) > seen:
-        buttons += f'<button type="button" class="more" aria-expanded="false">{len(texts) - seen} more</button>'
+    buttons = "".join(f'<button type="button"{no}>{inert(text)}</button>' for no, text in zip(at, texts, strict=True))
+    if rest := len(texts) - seen:
+        buttons += f'<button type="button" class="others" aria-label="Show {rest} other prompts">+ {rest}</button>'
     component = gr.HTML(
         html_template=f'<div class="prompts" role="group" aria-label="Prompts to try">{buttons}</div>',
         js_on_load=(HERE / "prompts.js").read_text("utf-8"),
@@ -102,3 +109,16 @@ def prompts(texts: Sequence[str], target: gr.Textbox, seen: int = 8) -> gr.HTML:
     )
     component.click(fn=None, js="(prompt) => prompt", inputs=component, outputs=target)
     return component
+
+
+def fitting(texts: Sequence[str], rows: int) -> int:
+    """How many of these prompts fit into rows as wide as the form, with room left to say that there are others."""
+    row, used = 0, 0.0
+    for i, text in enumerate(texts):
+        width = BUTTON[0] + BUTTON[1] * len(text)
+        if used and used + width > WIDTH - (OTHERS if row == rows - 1 and i < len(texts) - 1 else 0):
+            row, used = row + 1, 0.0
+        if row == rows:
+            return i
+        used += width
+    return len(texts)

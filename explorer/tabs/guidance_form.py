@@ -52,7 +52,7 @@ def form(model: Model) -> Controls:
     begun = defaults(model)
     prompt = gr.Textbox(begun.prompt, label="Prompt", lines=1, max_lines=3)
     cut_note(model, prompt)
-    prompts(model.abilities.examples, prompt, 4)
+    prompts(model.abilities.examples, prompt, 2)
     with gr.Row(elem_classes="seed-row"):
         seed = gr.Number(begun.seed, label="Seed", precision=0, minimum=limits.SEED[0], maximum=limits.SEED[1])
         dice = gr.Button("Roll", elem_classes="dice", size="sm", min_width=64)

@@ -63,9 +63,6 @@ def recorded(model: Model, sessions: Sessions, stage: gr.HTML, said: gr.HTML) ->
 
     @told
     def play(request: gr.Request) -> Iterator[Any]:
-        if request.query_params.get("run") == "1":  # the address asks for a run of its own, at once
-            yield gr.skip()
-            return
         if not limits.foreign(run, model):
             sessions.put(session(request), FIRST, run)
         yield from paced(_records(run, FIRST, picture), REPLAYED)

@@ -34,7 +34,7 @@ def open_file(chromium):
         allowed = path.as_uri(), "data:", "blob:"
         page.on("request", lambda r: wrong.append(f"request: {r.url}") if not r.url.startswith(allowed) else None)
         page.goto(path.as_uri() + anchor)
-        page.wait_for_function(f"{PLAYER}.dataset.phase === 'done' && {PLAYER}.dataset.frame !== '-1'")
+        page.wait_for_function(f"() => {PLAYER}.dataset.phase === 'done' && {PLAYER}.dataset.frame !== '-1'")
         return page
 
     yield open_
@@ -150,7 +150,7 @@ def test_a_branch_begins_where_it_left_its_origin(open_file, trajectory, tiny_mo
     wait_for_frame(page, 6)
     assert "from the branch's first guess" in caption.inner_text()
     page.locator(".play").click()  # at the end: from the branch's first frame once more
-    page.wait_for_function(f"{PLAYER}.painted.slice(-4).join() === '3,4,5,6'")
+    page.wait_for_function(f"() => {PLAYER}.painted.slice(-4).join() === '3,4,5,6'")
     assert "A branch: the settings here are those of step 3" in page.locator(".facts").inner_text()
 
 
@@ -162,7 +162,7 @@ def test_light_and_dark(open_file, written):
     assert [ground for ground, _ in grounds.values()] == ["rgb(255, 255, 255)", "rgb(19, 21, 25)"]
     assert grounds["light"][1] != grounds["dark"][1]
     page.get_by_role("button", name="light", exact=True).click()
-    page.wait_for_function(f"{PLAYER}.painted.length === 2")
+    page.wait_for_function(f"() => {PLAYER}.painted.length === 2")
     assert pixels(page, "eps") == grounds["light"][1]
 
 

@@ -7,10 +7,10 @@ from actions import PLAYER, pixels, wait_for_frame
 from PIL import Image
 from serving import serve
 from test_files import open_trace, save
-from tiny import as_model, tiny_parts
+from tiny import HOSTILE, as_model, saved, tiny_parts, tiny_pipeline
 
 import app
-from explorer import Request, run, trace
+from explorer import Request, load_model, run, trace
 from explorer.collecting import pictured
 from explorer.pictures import to_image
 from explorer.tabs.traces import FIRST, RECORDED
@@ -132,3 +132,19 @@ def test_the_recorded_run_is_saved_with_its_picture(page, tmp_path):
     assert to_image(kept.pictures[kept.request.steps] / 255).tobytes() == (
         Image.open(RECORDED.with_suffix(".png")).convert("RGB").tobytes()
     )
+
+
+def test_a_hostile_folders_prompts_are_only_texts(open_page, tmp_path):
+    """Gradio reads a template as Handlebars and as JavaScript before it is HTML."""
+    prompts = [HOSTILE, "{{#if x}}", "`", "a fox"]
+    folder = saved(tmp_path / "hostile", tiny_pipeline(tiny_parts()), sampler="DDIM", steps=4, scale=4.0, prompts=prompts)
+    with serve(app.create_app(load_model(folder, "cpu"))) as url:
+        page = open_page(url)
+        buttons = page.locator(".controls .prompts").first
+        assert buttons.locator("button").all_inner_texts() == prompts
+        assert page.title() != "x"
+        page.get_by_role("button", name="a fox").first.click()
+        page.wait_for_function("document.querySelector('.controls textarea').value === 'a fox'")
+        page.get_by_role("tab", name="Walk").click()
+        page.wait_for_selector(".stations input.prompt")
+        assert page.locator(".stations input.prompt").first.input_value() == HOSTILE

@@ -24,6 +24,7 @@ from serving import serve
 import app
 from explorer.models.abilities import GENERAL
 from explorer.samplers import SAMPLERS
+from explorer.tabs.common import fitting
 
 
 def test_run_paints_every_step_in_order_and_ends_in_a_decoded_picture(page):
@@ -162,11 +163,12 @@ def test_prompts_and_the_dice_fill_the_form(page):
     page.locator(".controls textarea").first.fill("something else")
     page.get_by_role("button", name=GENERAL[2]).click()
     page.wait_for_function("text => document.querySelector('.controls textarea').value === text", arg=GENERAL[2])
-    more = page.locator(".controls .prompts .more")
-    assert more.inner_text() == "2 more"
+    more = page.get_by_role("button", name="other prompts")
+    seen = fitting(GENERAL, 4)
+    assert more.inner_text() == f"+ {len(GENERAL) - seen}"
     assert not page.get_by_role("button", name=GENERAL[9]).is_visible()
     more.click()
-    assert page.evaluate("document.activeElement.textContent") == GENERAL[8]
+    assert page.evaluate("document.activeElement.textContent") == GENERAL[seen]
     page.get_by_role("button", name=GENERAL[9]).click()
     page.wait_for_function("text => document.querySelector('.controls textarea').value === text", arg=GENERAL[9])
     assert more.count() == 0
