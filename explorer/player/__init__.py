@@ -30,6 +30,7 @@ def player(
     elem_id: str,
     panes: Sequence[str] = PANES,
     decode: Callable[[Any, Any], dict[str, str]] | None = None,
+    fill: Callable[[Any, Any], dict[str, list[Any]]] | None = None,
     pixels: bool = False,
     single: bool = False,
 ) -> gr.HTML:
@@ -40,6 +41,8 @@ def player(
         panes: what it shows, by name, in this order; "picture" is the large one.
         decode: (run, index) → {"picture": data URI} or {"error": sentence}, called when a person rests on a step. It may
             be called by anybody with anything.
+        fill: (run, indices) → {"records": those of the run that have others}, called where records were lost on the way;
+            likewise.
         pixels: whether what will be shown are pixels rather than latents; each record says it for itself.
         single: whether the model predicts once per evaluation, so that its runs have no difference that the prompt makes.
     """
@@ -50,6 +53,10 @@ def player(
         run, index = wanted if isinstance(wanted, list) and len(wanted) == 2 else (None, None)
         return decode(run, index) if decode else {}
 
+    def missing_steps(wanted: Any) -> dict[str, list[Any]]:
+        run, there = wanted if isinstance(wanted, list) and len(wanted) == 2 else (None, None)
+        return fill(run, there) if fill else {"records": []}
+
     return gr.HTML(
         None,
         elem_id=elem_id,
@@ -57,9 +64,10 @@ def player(
         js_on_load="\n".join((HERE / name).read_text("utf-8") for name in SCRIPTS),
         apply_default_css=False,
         padding=False,
-        server_functions=[decode_step] if decode else None,
+        server_functions=[f for f, given in ((decode_step, decode), (missing_steps, fill)) if given] or None,
         panes=list(panes),
         decodes=decode is not None,
+        fills=fill is not None,
         pixels=pixels,
         single=single,
     )

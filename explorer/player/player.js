@@ -130,9 +130,18 @@ function accept(record) {
   newest = Math.max(newest, record.i);
   if (!following && (record.i === shown + 1 || newest === length - 1)) wanted ??= shown; // its update, or the end, is known now
   curvesStale = true;
-  if (newest === length - 1) took = performance.now() - asked;
+  if (record.i === length - 1) { took = performance.now() - asked; setTimeout(fill, LOST); }
   enter(newest === length - 1 ? "done" : "running");
   request();
+}
+
+// Of two records that come at once Gradio shows the last: what a run that is over lacks is asked for.
+const LOST = 400; // ms until the server has the whole run
+async function fill() {
+  const mine = run, there = Object.keys(frames).map(Number);
+  if (!props.fills || there.length >= length - (frames[first()].from ?? 0)) return;
+  const answer = await server.missing_steps([mine, there]).catch(() => null);
+  for (const record of answer?.records ?? []) if (run === mine) accept(record);
 }
 
 // A new run takes the screen only when its first frame is here: until then the last result stays.

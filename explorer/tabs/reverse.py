@@ -21,6 +21,7 @@ from explorer.tabs import compare, fork, lesson, traces, truth
 from explorer.tabs.common import RUNS, session, told
 from explorer.tabs.decoding import decoder
 from explorer.tabs.diagram import diagram
+from explorer.tabs.filling import filler
 from explorer.tabs.form import checked, form
 from explorer.tabs.gpu import denoise
 from explorer.tabs.keeping import keeping
@@ -50,7 +51,9 @@ def build(model: Model, sessions: Sessions) -> Linked:
             cancel = gr.Button("Cancel", variant="secondary", elem_classes="when-running", elem_id="reverse-cancel")
         with gr.Column(elem_classes="stage-column"):
             decode = decoder(model, sessions) if can.latent else None
-            stage = player(PLAYER, decode=decode, pixels=not can.latent, single=can.guidance != "cfg")
+            stage = player(
+                PLAYER, decode=decode, fill=filler(sessions), pixels=not can.latent, single=can.guidance != "cfg"
+            )  # fmt: skip
             forking = fork.build(model, sessions, family, controls, stage)
             if can.latent:  # the recorded run is of latents
                 traces.recorded(model, sessions, stage, said)

@@ -65,7 +65,7 @@ def recorded(model: Model, sessions: Sessions, stage: gr.HTML, said: gr.HTML) ->
     def play(request: gr.Request) -> Iterator[Any]:
         if not limits.foreign(run, model):
             sessions.put(session(request), FIRST, run)
-        yield from paced(_records(run, FIRST, picture), REPLAYED)
+        yield from paced(records(run, FIRST, picture), REPLAYED)
 
     said.click(play, None, stage, show_progress="hidden", api_visibility="private", concurrency_limit=None)
 
@@ -84,7 +84,7 @@ def files(model: Model, sessions: Sessions, family: Forks, stage: gr.HTML, said:
     def kept(run: Any, request: gr.Request) -> Trajectory:
         trajectory = sessions.get(session(request), run) if isinstance(run, str) else None
         if trajectory is None and run == FIRST:
-            return _first()
+            return first()
         if trajectory is None:
             raise RequestError("This run is not kept here; press Run for one of your own.")
         if trajectory.steps[-1].x0 is not None:  # the last Step of a whole run predicts nothing
@@ -122,7 +122,7 @@ def files(model: Model, sessions: Sessions, family: Forks, stage: gr.HTML, said:
         uri = None if picture is None else webp(to_image(picture))
         with _place(trajectory, "html") as path:
             origins = descent(sessions, family, session(request), run)
-            path.write_text(export(trajectory, _records(trajectory, PAGE, uri), origins), "utf-8")
+            path.write_text(export(trajectory, records(trajectory, PAGE, uri), origins), "utf-8")
             yield str(path)
 
     @told
@@ -137,7 +137,7 @@ def files(model: Model, sessions: Sessions, family: Forks, stage: gr.HTML, said:
         sessions.put(session(request), run, trajectory)
         line = _line("Opened trace", trajectory, model)
         uri = None if picture is None else frames.data_uri(picture)
-        for record in paced(_records(trajectory, run, uri), REPLAYED):
+        for record in paced(records(trajectory, run, uri), REPLAYED):
             yield record, line
 
     # The run on the stage, or the branch that has the player's place there.
@@ -167,7 +167,7 @@ def files(model: Model, sessions: Sessions, family: Forks, stage: gr.HTML, said:
         over(fn=None, js=signal(player, "ready"))
 
 
-def _first() -> Trajectory:
+def first() -> Trajectory:
     """The recorded run and its picture."""
     run, picture = trace.load(RECORDED), Image.open(RECORDED.with_suffix(".png")).convert("RGB")
     return replace(run, pictures={run.steps[-1].index: torch.from_numpy(np.array(picture)).movedim(-1, 0)})
@@ -181,14 +181,16 @@ def _picture(model: Model, trajectory: Trajectory) -> Tensor | None:
     return None if stored is None else stored[None] / 255
 
 
-def _records(trajectory: Trajectory, run: str, picture: str | None) -> Iterator[dict[str, Any]]:
+def records(trajectory: Trajectory, run: str, picture: str | None) -> Iterator[dict[str, Any]]:
     """A whole run as the records that a live one sends, coloured by the preview that it brought along."""
     matrix, offset = (trajectory.capsule["preview"][key] for key in ("matrix", "offset"))
     preview = Preview(matrix=tuple(map(tuple, matrix)), offset=tuple(offset))
     n = trajectory.steps[-1].index + 1
+    begun = {"from": trajectory.steps[0].index} if trajectory.steps[0].index else {}
     for step in trajectory.steps:
         last = picture if step.index == n - 1 else None
-        yield frames.encode(step, run=run, n=n, model_preview=preview, picture=last, steps=trajectory.request.steps)
+        record = frames.encode(step, run=run, n=n, model_preview=preview, picture=last, steps=trajectory.request.steps)
+        yield record | begun
 
 
 def _line(kind: str, trajectory: Trajectory, model: Model) -> str:

@@ -14,7 +14,7 @@ from explorer.models.abilities import GENERAL
 from explorer.pictures import to_image
 from explorer.tabs.common import slug
 from explorer.tabs.export import export, webp
-from explorer.tabs.traces import FIRST, _records
+from explorer.tabs.traces import FIRST, records
 
 PANES = ("x_t", "eps", "x0", "update", "picture")
 HOSTILE = "</script><script>pwned=1</script><img src=x onerror=pwned=1>\"'&amp;<!--<script>"
@@ -53,9 +53,9 @@ def written(trajectory, tiny_model, tmp_path):
     """written(prompt) → the file of a run, as though its prompt had been this."""
 
     def write(prompt: str = "pizza"):
-        records = _records(trajectory, FIRST, webp(to_image(tiny_model.decode(trajectory.latents))))
+        made = records(trajectory, FIRST, webp(to_image(tiny_model.decode(trajectory.latents))))
         path = tmp_path / "run.html"
-        path.write_text(export(replace(trajectory, request=replace(trajectory.request, prompt=prompt)), records), "utf-8")
+        path.write_text(export(replace(trajectory, request=replace(trajectory.request, prompt=prompt)), made), "utf-8")
         return path
 
     return write
@@ -137,7 +137,7 @@ def test_an_address_can_name_the_step(open_file, written):
 def test_a_branch_begins_where_it_left_its_origin(open_file, trajectory, tiny_model, tmp_path):
     branch = run(tiny_model, replace(trajectory.request, guidance=9.0), (trajectory, 3))
     path = tmp_path / "branch.html"
-    path.write_text(export(branch, _records(branch, FIRST, webp(to_image(tiny_model.decode(branch.latents))))), "utf-8")
+    path.write_text(export(branch, records(branch, FIRST, webp(to_image(tiny_model.decode(branch.latents))))), "utf-8")
     page = open_file(path)
     wait_for_frame(page, 6)
     for key, frame in (("Home", 3), ("ArrowLeft", 3), ("ArrowRight", 4), ("1", 3)):

@@ -24,6 +24,7 @@ from serving import serve
 import app
 from explorer.models.abilities import GENERAL
 from explorer.samplers import SAMPLERS
+from explorer.tabs import reverse
 from explorer.tabs.common import fitting
 
 
@@ -239,3 +240,25 @@ class Held:
             return value(*args)
 
         return call
+
+
+def test_frames_that_were_lost_on_the_way_are_asked_for(page, monkeypatch):
+    """Of two records that come at once Gradio shows a component the last."""
+
+    def lossy(*args, **kwargs):
+        yield from (record for record in whole(*args, **kwargs) if record["i"] not in (0, 2, 3))
+
+    whole = reverse.stream
+    monkeypatch.setattr(reverse, "stream", lossy)
+    run_to_the_end(page, 5)
+    assert painted(page) == [1, 4, 5]
+    page.wait_for_timeout(600)
+    timeline = page.locator(".timeline").first
+    timeline.press("Home")
+    for i in range(6):
+        wait_for_frame(page, i)
+        timeline.press("ArrowRight")
+    assert page.locator(".status").inner_text().startswith("5 evaluations in ")
+    monkeypatch.undo()
+    run_to_the_end(page, 3)
+    assert requests_during(page, lambda: page.wait_for_timeout(600)) == []  # nothing was lost, nothing is asked

@@ -36,7 +36,7 @@ def recorded():
 
 def made(trajectory) -> str:
     picture = webp(Image.open(traces.RECORDED.with_suffix(".png")))
-    return export(trajectory, traces._records(trajectory, traces.FIRST, picture))
+    return export(trajectory, traces.records(trajectory, traces.FIRST, picture))
 
 
 class Parsed(HTMLParser):
@@ -70,7 +70,7 @@ def test_twenty_steps_of_the_embedded_model_are_under_two_megabytes(recorded):
 def test_it_holds_every_frame_the_prompt_and_the_settings(recorded):
     parsed = Parsed(made(recorded))
     data = json.loads(parsed.texts["script"][0])
-    sent = list(traces._records(recorded, traces.FIRST, None))
+    sent = list(traces.records(recorded, traces.FIRST, None))
     assert [one["i"] for one in data["records"]] == list(range(21))
     for mine, theirs in zip(data["records"], sent, strict=True):
         assert mine["planes"] == {name: theirs["planes"][name] for name in PLANES if name in theirs["planes"]}
@@ -105,7 +105,7 @@ def test_what_a_person_wrote_stays_text(recorded):
 
 
 def test_a_record_cannot_leave_its_script_element(recorded):
-    record = next(traces._records(recorded, traces.FIRST, None)) | {"forms": {HOSTILE: [[1.0, HOSTILE]]}}
+    record = next(traces.records(recorded, traces.FIRST, None)) | {"forms": {HOSTILE: [[1.0, HOSTILE]]}}
     parsed = Parsed(page([record], "x", []))
     assert len(parsed.texts["script"]) == 2
     assert json.loads(parsed.texts["script"][0])["records"][0]["forms"] == {HOSTILE: [[1.0, HOSTILE]]}
@@ -167,7 +167,7 @@ def test_a_branch_says_what_it_goes_back_to(family):
         "A branch: the settings here are those of step 3 and all after it. The run that it goes on from is not known here."
     )
     trajectory, origins = family("twig")
-    parsed = Parsed(export(trajectory, traces._records(trajectory, traces.PAGE, None), origins))
+    parsed = Parsed(export(trajectory, traces.records(trajectory, traces.PAGE, None), origins))
     assert parsed.texts["dt"][0] == "made as"
     assert parsed.texts["dd"][0] == dict(facts(trajectory, origins))["made as"]
 

@@ -38,7 +38,7 @@ def test_the_recorded_run_is_what_the_embedded_model_does(embedded_model):
 
 def test_a_trace_is_played_with_the_preview_that_it_brings():
     kept = trace.load(traces.RECORDED)
-    records = list(traces._records(kept, "x", "data:,"))
+    records = list(traces.records(kept, "x", "data:,"))
     assert [r["i"] for r in records] == list(range(kept.request.steps + 1))
     assert [bool(r.get("picture")) for r in records] == [False] * kept.request.steps + [True]
     assert records[0]["preview"]["matrix"][0][0] == round(kept.capsule["preview"]["matrix"][0][0], 6)
