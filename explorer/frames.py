@@ -20,7 +20,14 @@ HALF_MAX = 65504.0  # the largest finite float16
 
 
 def encode(
-    step: Step, *, run: str, n: int, model_preview: Preview, picture: str | None = None, steps: int | None = None
+    step: Step,
+    *,
+    run: str,
+    n: int,
+    model_preview: Preview,
+    picture: str | None = None,
+    steps: int | None = None,
+    first: int = 0,
 ) -> dict[str, Any]:
     """The record of one Step.
 
@@ -31,6 +38,7 @@ def encode(
         model_preview: the linear map from a latent to a colour.
         picture: a data URI of the decoded latents, where they were decoded.
         steps: the Request's steps, where the player should say that they are not the evaluations.
+        first: the run's first Step, where it went on from another's.
     """
     planes = {"x_t": step.latents, "eps": step.eps, "x0": step.x0, "eps_uncond": step.eps_uncond, "eps_cond": step.eps_cond}
     if model_preview.exact and step.eps_uncond is None:
@@ -57,6 +65,8 @@ def encode(
         record["picture"] = picture
     if steps is not None:
         record["steps"] = steps
+    if first:
+        record["from"] = first
     return record
 
 

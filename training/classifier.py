@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from random import Random
-from zlib import crc32
 
 import numpy as np
 import torch
@@ -18,7 +17,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, cross_entropy, interpolate
 
-from training.concepts import Concept
+from training.concepts import Concept, fingerprint
 from training.data import COLOURS, SIDE, Picture, compose, held_out, signed, single
 from training.loop import Run, autocast, generator, share
 from training.optimizer import Optimizer
@@ -62,7 +61,7 @@ def train(
     table: Sequence[Concept], glyphs: NDArray[np.uint8], folder: Path, steps: int, batch: int, seed: int, device: str
 ) -> Classifier:
     """Trains a judge of these concepts, or reads the finished one from the folder."""
-    file = folder / f"judge-{crc32(' '.join(concept.name for concept in table).encode()):08x}.pt"
+    file = folder / f"judge-{fingerprint(table)}.pt"
     torch.manual_seed(seed)
     model = Classifier(len(table)).to(device)
     optimizer = Optimizer(model, ADAM, MUON)

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from zlib import crc32
 
 TABLE = Path(__file__).with_name("concepts.json")
 NEWEST = 15  # Emoji's version in Debian 12's font
@@ -85,6 +86,11 @@ def concepts(everyday: bool = False) -> tuple[Concept, ...]:
         )
         for row in rows
     )
+
+
+def fingerprint(table: Sequence[Concept]) -> str:
+    """Tells tables apart, for what is made from one and kept."""
+    return f"{crc32(' '.join(concept.name for concept in table).encode()):08x}"
 
 
 def gather(names: dict[str, str], keywords: dict[str, list[str]], groups: dict[str, str]) -> list[dict]:

@@ -25,7 +25,7 @@ from torch.optim.swa_utils import AveragedModel
 from transformers import CLIPTokenizer
 
 from training import autoencoder, text
-from training.concepts import Concept, concepts
+from training.concepts import Concept, concepts, fingerprint
 from training.data import Scenes, caption, compose, load_glyphs, signed
 from training.loop import Run, autocast, generator, options, parsed, share
 from training.optimizer import Optimizer
@@ -76,9 +76,8 @@ def bank(table: Sequence[Concept], vae: AutoencoderKL, seed: int, count: int, de
     They are made anew where the folder's are of other scenes or of another autoencoder.
     """
     file = folder / LATENTS
-    names = " ".join(concept.name for concept in table).encode()
     weights = b"".join(p.detach().cpu().numpy().tobytes() for p in vae.parameters())
-    key = f"{count} scenes, seed {seed}, concepts {crc32(names):08x}, autoencoder {crc32(weights):08x}"
+    key = f"{count} scenes, seed {seed}, concepts {fingerprint(table)}, autoencoder {crc32(weights):08x}"
     if file.exists() and torch.load(file, weights_only=True, mmap=True)["key"] == key:
         return read_bank(folder)[0]
     scenes, glyphs = Scenes(table, seed), load_glyphs(table, folder)
@@ -95,7 +94,12 @@ def bank(table: Sequence[Concept], vae: AutoencoderKL, seed: int, count: int, de
 def read_bank(folder: Path) -> tuple[Tensor, float]:
     """The folder's latents, unscaled, and the factor that makes their variance 1."""
     latents = torch.load(folder / LATENTS, weights_only=True)["latents"]
-    return latents, 1 / latents.float().std().item()
+    return latents, scaling(latents)
+
+
+def scaling(latents: Tensor) -> float:
+    """The factor that makes their variance 1."""
+    return 1 / latents.float().std().item()
 
 
 class Prompts:
@@ -126,7 +130,7 @@ def train(arguments: argparse.Namespace, vae: AutoencoderKL) -> AveragedModel:
     device, table, seed = arguments.device, concepts(not arguments.all), arguments.seed
     words = text.tokenizer()
     latents = bank(table, vae, seed + SCENES, arguments.bank, device, arguments.folder)
-    _, scale = read_bank(arguments.folder)
+    scale = scaling(latents)
     prompts = Prompts(table, words, seed + SCENES)
     noising = DDPMScheduler.from_config(NOISE)
 

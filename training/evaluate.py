@@ -26,7 +26,7 @@ from training import classifier, measures, report
 from training.concepts import concepts
 from training.data import COLOURS, load_glyphs, sheet
 from training.loop import FOLDER, parsed
-from training.questions import DEFAULT, Question, questions
+from training.questions import DEFAULT, Question, of, questions
 
 NOVEL, ROW, EDGE = 48, 16, 6
 JUDGE = {"steps": 3000, "batch": 64, "seed": 7}
@@ -84,7 +84,7 @@ def ready(model: Model, judged: classifier.Classifier, asked: Sequence[Question]
     """The prompts that the app offers: of those that came out right, the ones that do so from its own seed too."""
     again = []
     for kind in report.READY:
-        right = [q for q in asked if q.kind == kind and q.right and q.background == q.colour]
+        right = [q for q in of(asked, kind) if q.right and q.background == q.colour]
         surest = sorted(right, key=lambda q: -q.confidence)[:CANDIDATES]
         again += [replace(q, seed=model.abilities.seed) for q in surest]
     draw(model, again)
@@ -102,7 +102,7 @@ def offer(folder: Path, prompts: list[str]) -> None:
 
 def contact_sheet(asked: Sequence[Question], file: Path) -> None:
     """Some of every kind, 64 in all, and the words that no caption has."""
-    shown = [q for kind in SHEET for q in asked if q.kind == kind][::13][:64]
+    shown = [q for kind in SHEET for q in of(asked, kind)][::13][:64]
     shown += [q for q in asked if not q.wanted]
     drawn = [(q.picture.movedim(0, -1).numpy() * 255).round().astype("uint8") for q in shown if q.picture is not None]
     sheet(drawn, [q.prompt for q in shown]).save(file, optimize=True)
@@ -120,27 +120,22 @@ def measure(arguments: argparse.Namespace) -> report.Results:
     asked = questions(table)
     draw(model, asked)
     judge(judged, asked)
-    again = [replace(q, seed=q.seed + OTHER_SEED) for kind in report.NOVEL for q in _of(asked, kind)[:NOVEL]]
+    again = [replace(q, seed=q.seed + OTHER_SEED) for kind in report.NOVEL for q in of(asked, kind)[:NOVEL]]
     draw(model, again)
-    novelty = {}
-    for kind in report.NOVEL:
-        wanted, others = _of(asked, kind)[:NOVEL], [q for q in again if q.kind == kind]
-        novelty[kind] = measures.novelty(table, glyphs, wanted, others)
+    scenes = measures.trained(table)
+    bank = measures.small(scenes, glyphs)
+    novelty = {kind: measures.novelty(bank, glyphs, of(asked, kind)[:NOVEL], of(again, kind)) for kind in report.NOVEL}
     real = measures.real(table, glyphs, judged, model)
     plain = load_model(arguments.model, device="cpu")
     pictures = [q.picture for q in asked[:16] if q.picture is not None]
     costs = measures.costs(arguments.model, plain, pictures, arguments.threads or 2)
-    pairs = measures.trained_pairs(table, _of(asked, "two concepts"))
+    pairs = measures.trained_pairs(scenes, of(asked, "two concepts"))
     prompts = ready(model, judged, asked)
     offer(arguments.model, prompts)
     contact_sheet(asked, arguments.model / "sheet.png")
     if len(prompts) < report.OFFERED:
         print(f"Only {len(prompts)} of {report.OFFERED} prompts to offer came out right.")
     return report.Results(table, [replace(q, picture=None) for q in asked], real, novelty, costs, pairs, BARS, MOST)
-
-
-def _of(asked: Sequence[Question], kind: str) -> list[Question]:
-    return [q for q in asked if q.kind == kind]
 
 
 def main() -> None:

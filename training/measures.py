@@ -79,25 +79,31 @@ def decibels(a: Tensor, b: Tensor) -> float:
     return float(-10 * torch.log10(mse_loss(a, b)))
 
 
-def novelty(
-    table: Sequence[Concept], glyphs: Glyphs, wanted: Sequence[Question], again: Sequence[Question]
-) -> dict[str, float]:
+def trained(table: Sequence[Concept]) -> list[Scene]:
+    """What the U-Net was trained on."""
+    endless = Scenes(table, diffusion.SCENES)
+    return [endless[i] for i in range(SCENES)]
+
+
+def small(scenes: Sequence[Scene], glyphs: Glyphs) -> Tensor:
+    """Their pictures at 32×32, a row each, in 0 … 1."""
+    return torch.cat([_small(_pictures(scenes[i : i + 256], glyphs)) for i in range(0, len(scenes), 256)])
+
+
+def novelty(bank: Tensor, glyphs: Glyphs, wanted: Sequence[Question], again: Sequence[Question]) -> dict[str, float]:
     """How near pictures of one concept are to the training pictures, and to another seed's picture of the same prompt.
 
     Root mean square differences at 32×32 pixels, medians. What a new composition of the right glyph has tells how near one
     comes by drawing the glyph, wherever it stands.
 
     Args:
-        table: the concepts.
-        glyphs: their pictures.
+        bank: the training pictures, from `small`.
+        glyphs: pictures of the concepts.
         wanted: questions with pictures.
         again: the same with other seeds.
     """
-    endless = Scenes(table, diffusion.SCENES)
-    trained = [endless[i] for i in range(SCENES)]
-    bank = torch.cat([_small(_pictures(trained[i : i + 256], glyphs)) for i in range(0, SCENES, 256)])
     ours, others = (_small(torch.stack([q.picture for q in qs])) for qs in (wanted, again))  # type: ignore[misc]
-    real_ones = _small(_pictures([single(q.wanted[0], q.colour, Random(q.seed)) for q in wanted], glyphs))
+    real_ones = small([single(q.wanted[0], q.colour, Random(q.seed)) for q in wanted], glyphs)
     near, composed = _nearest(ours, bank), _nearest(real_ones, bank)
     seeds = (ours - others).square().mean(1).sqrt()
     return {
@@ -108,10 +114,9 @@ def novelty(
     }
 
 
-def trained_pairs(table: Sequence[Concept], asked: Sequence[Question]) -> int:
+def trained_pairs(scenes: Sequence[Scene], asked: Sequence[Question]) -> int:
     """How many of these questions' pairs the training pictures have, in either order."""
-    endless = Scenes(table, diffusion.SCENES)
-    shown = {frozenset(endless[i].concepts) for i in range(SCENES)}
+    shown = {frozenset(scene.concepts) for scene in scenes}
     return sum(frozenset(q.wanted) in shown for q in asked)
 
 

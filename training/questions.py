@@ -68,7 +68,7 @@ def questions(table: Sequence[Concept]) -> list[Question]:
         i, colour = one(held=True)
         ask("held-out colour", f"{table[i].name} on {colour}", (i,), colour)
     for kind, held in (("two concepts", False), ("held-out pair", True)):
-        while sum(q.kind == kind for q in asked) < COUNTS[kind]:
+        while len(of(asked, kind)) < COUNTS[kind]:
             i, j = random.sample(range(len(table)), 2)
             if held_out_pair(table[i], table[j]) == held:
                 ask(kind, f"{table[i].name} and {table[j].name}", (i, j), "white")
@@ -76,11 +76,16 @@ def questions(table: Sequence[Concept]) -> list[Question]:
     for i, word in random.sample(words, min(len(words), COUNTS["keyword"])):
         ask("keyword", word, (i,), "white")
     for guidance in GUIDANCES:
-        for q in [q for q in asked if q.kind == "seen"][:GUIDED]:
+        for q in of(asked, "seen")[:GUIDED]:
             ask(f"guidance {guidance:g}", q.prompt, q.wanted, q.colour, guidance)
     for word in UNSEEN:
         ask("no caption's word", word, (), "white")
     return asked
+
+
+def of(asked: Sequence[Question], kind: str) -> list[Question]:
+    """The questions of a kind."""
+    return [q for q in asked if q.kind == kind]
 
 
 def sole_keywords(table: Sequence[Concept]) -> list[tuple[int, str]]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from training.concepts import Concept
-from training.questions import DEFAULT, Question
+from training.questions import DEFAULT, Question, of
 
 OFFERED = 24  # prompts to click
 READY = {"two concepts": 4, "held-out colour": 4, "seen": OFFERED}  # at most, of each kind
@@ -48,13 +48,11 @@ def write(results: Results, note: str = "") -> str:
 def _lead(results: Results) -> str:
     return _paragraph(
         f"{len(results.asked)} pictures of {len(results.table)} concepts, by `python -m training.evaluate`:",
-        f"{DEFAULT.sampler}, {DEFAULT.steps} steps, guidance {DEFAULT.guidance:g} unless said otherwise. Questions",
-        "and seeds",
-        "were fixed in code before any figure was taken, and no setting was chosen by them; the prompts that the",
-        "app offers",
-        "were, afterwards. A small network, trained on composed glyphs alone and never on a held-out combination,",
-        "names the",
-        "concept; a two-concept picture counts when both halves show what the prompt says, in its order.",
+        f"{DEFAULT.sampler}, {DEFAULT.steps} steps, guidance {DEFAULT.guidance:g} unless said otherwise. Questions and",
+        "seeds were fixed in code before any figure was taken, and no setting was chosen by them; the prompts that",
+        "the app offers were, afterwards. A small network, trained on composed glyphs alone and never on a held-out",
+        "combination, names the concept; a two-concept picture counts when both halves show what the prompt says, in",
+        "its order.",
     )
 
 
@@ -62,8 +60,8 @@ def _bars(results: Results, judged: Sequence[Question], kinds: Sequence[str], no
     grounds = {"background, seen": "seen", "background, held out": "held-out colour"}
     measured = (
         {**results.real, **results.costs}
-        | {kind: _share(q.right for q in _of(judged, kind)) for kind in kinds}
-        | {name: _share(q.background == q.colour for q in _of(judged, kind)) for name, kind in grounds.items()}
+        | {kind: _share(q.right for q in of(judged, kind)) for kind in kinds}
+        | {name: _share(q.background == q.colour for q in of(judged, kind)) for name, kind in grounds.items()}
     )
     bars = [(name, "≥", bar, measured[name] >= bar) for name, bar in results.bars.items()]
     bars += [(name, "≤", bar, measured[name] <= bar) for name, bar in results.most.items()]
@@ -79,15 +77,11 @@ def _bars(results: Results, judged: Sequence[Question], kinds: Sequence[str], no
 def _concepts(results: Results, judged: Sequence[Question], kinds: Sequence[str]) -> str:
     table = _table(("asked", "pictures", "first", "among five", "background right"), [_row(judged, kind) for kind in kinds])
     told = _paragraph(
-        f"Of the {len(_of(judged, 'two concepts'))} pairs of “two concepts” training showed",
-        f"{results.trained_pairs} together:",
-        "there are far more pairs than pictures, so nearly all are new, and those of “held-out pair” are so by",
-        "rule. Keywords",
-        "are words that captions had for one concept alone. On real compositions of held-out pairs the judge has",
-        "both right in",
-        f"{results.real['judge, two concepts']:.1%}: two-concept prompts could hardly reach more. What the model",
-        "makes of words",
-        "that no caption has is on the last rows of the sheet.",
+        f"Of the {len(of(judged, 'two concepts'))} pairs of “two concepts” training showed {results.trained_pairs}",
+        "together: there are far more pairs than pictures, so nearly all are new, and those of “held-out pair” are so",
+        "by rule. Keywords are words that captions had for one concept alone. On real compositions of held-out pairs",
+        f"the judge has both right in {results.real['judge, two concepts']:.1%}: two-concept prompts could hardly",
+        "reach more. What the model makes of words that no caption has is on the last rows of the sheet.",
     )
     return f"{table}\n\n{told}"
 
@@ -95,9 +89,8 @@ def _concepts(results: Results, judged: Sequence[Question], kinds: Sequence[str]
 def _autoencoder(real: Mapping[str, float], costs: Mapping[str, float]) -> str:
     return _paragraph(
         f"PSNR {real['VAE PSNR']:.2f} dB and SSIM {real['VAE SSIM']:.3f} on compositions of held-out combinations,",
-        "drawn as in",
-        "training: one or two glyphs, any size and place, plain and graded backgrounds. The tiny decoder is",
-        f"{costs['tiny PSNR']:.1f} dB from the full one and takes {costs['tiny ms']:.1f} ms instead of",
+        "drawn as in training: one or two glyphs, any size and place, plain and graded backgrounds. The tiny decoder",
+        f"is {costs['tiny PSNR']:.1f} dB from the full one and takes {costs['tiny ms']:.1f} ms instead of",
         f"{costs['full ms']:.1f} ms.",
     )
 
@@ -113,13 +106,10 @@ def _novelty(found: Mapping[str, Mapping[str, float]]) -> str:
     if near > 1.25 * glyph:
         drawn = f"{near / glyph:.1f} times as far from any training picture as a new composition of the same glyph is"
     told = _paragraph(
-        f"A generated picture is {drawn}, and two seeds of one prompt differ {'less' if seeds < near else 'more'}",
-        "than it does",
-        "from the nearest training picture. The drawing itself is memory: the model was made to draw its training",
-        "glyphs, and has",
-        "seen no others. What can be new is the combination with a background, a place, a size or another glyph,",
-        "as the held-out",
-        "rows show.",
+        f"A generated picture is {drawn}, and two seeds of one prompt differ {'less' if seeds < near else 'more'} than",
+        "it does from the nearest training picture. The drawing itself is memory: the model was made to draw its",
+        "training glyphs, and has seen no others. What can be new is the combination with a background, a place, a",
+        "size or another glyph, as the held-out rows show.",
     )
     about = "Root mean square difference at 32×32 pixels, pictures in 0 … 1, medians; all training pictures are looked at."
     return f"{about}\n\n{_table(('', *NOVEL), rows)}\n\n{told}"
@@ -128,9 +118,8 @@ def _novelty(found: Mapping[str, Mapping[str, float]]) -> str:
 def _cost(costs: Mapping[str, float]) -> str:
     cores = f"{costs['cores']:.0f} CPU core{'s' * (costs['cores'] != 1)}"
     return _paragraph(
-        f"{costs['run s']:.2f} s for a run of {DEFAULT.steps} steps with guidance, decoded, on {cores}; its",
-        "process takes",
-        f"{costs['peak GB']:.2f} GB at most. {costs['weights MB']:.1f} MB of weights.",
+        f"{costs['run s']:.2f} s for a run of {DEFAULT.steps} steps with guidance, decoded, on {cores}; its process",
+        f"takes {costs['peak GB']:.2f} GB at most. {costs['weights MB']:.1f} MB of weights.",
     )
 
 
@@ -143,7 +132,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _row(judged: Sequence[Question], kind: str) -> tuple[str, ...]:
-    asked = _of(judged, kind)
+    asked = of(judged, kind)
     first, five = _share(q.right for q in asked), _share(all(rank < TOP for rank in q.ranks) for q in asked)
     ground = _share(q.background == q.colour for q in asked)
     return (kind, f"{len(asked)}", *(f"{share:.1%}" for share in (first, five, ground)))
@@ -156,10 +145,6 @@ def _number(name: str, value: float) -> str:
     return f"{value:.1%}"
 
 
-def _of(asked: Sequence[Question], kind: str) -> list[Question]:
-    return [q for q in asked if q.kind == kind]
-
-
 def _share(truths: Iterable[bool]) -> float:
     values = list(truths)
     return sum(values) / max(1, len(values))
@@ -169,14 +154,14 @@ def ready_prompts(asked: Sequence[Question]) -> list[str]:
     """The prompts of the pictures that the judge is surest of: each concept once, colours by turns, kinds mixed."""
     chosen: list[Question] = []
     for kind, most in READY.items():
-        good = sorted((q for q in _of(asked, kind) if q.right and q.background == q.colour), key=lambda q: -q.confidence)
+        good = sorted((q for q in of(asked, kind) if q.right and q.background == q.colour), key=lambda q: -q.confidence)
         before = len(chosen)
         for q in (q for allowed in _rounds(good) for q in allowed):
             fresh = not any(set(q.wanted) & set(old.wanted) for old in chosen)
             if fresh and len(chosen) < min(before + most, OFFERED):
                 chosen.append(q)
     # Each kind's at even distances: wherever the list is cut, it has some of every kind.
-    kinds = [_of(chosen, kind) for kind in READY]
+    kinds = [of(chosen, kind) for kind in READY]
     spread = [((i + 0.5) / len(mine), q.prompt) for mine in kinds for i, q in enumerate(mine)]
     return [prompt for _, prompt in sorted(spread, key=lambda pair: pair[0])]
 

@@ -47,7 +47,7 @@ def build(model: Model, controls: Mapping[str, gr.components.Component]) -> dict
             change = gr.Radio(choices, value="guidance" if "guidance" in choices else "sampler", label="Change")
             others = [
                 gr.Textbox(
-                    can.examples[min(1, len(can.examples) - 1)] if can.prompts else "", label="B's prompt", lines=1,
+                    can.examples[:2][-1] if can.prompts else "", label="B's prompt", lines=1,
                     elem_classes="change-is change-prompt", visible=can.prompts,
                 ),
                 gr.Dropdown(list(SAMPLERS), value=_other(can), label="B's method", elem_classes="change-is change-sampler"),

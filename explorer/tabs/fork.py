@@ -168,13 +168,15 @@ def bringer(model: Model, sessions: Sessions, family: Forks) -> Callable[..., It
         here = session(request)
         trajectory = _kept(model, sessions, family, here, run, "decoded")
         other = _find(model, sessions, family, here, left)
-        more: Record = {"left": [left, _began(other)]} if other and not limits.foreign(other, model) else {}
+        more = {"left": [left, _began(other)]} if other and not limits.foreign(other, model) else {}
         wanted = trajectory.request
         n = max(SAMPLERS[wanted.sampler].evaluations(wanted.steps), trajectory.steps[-1].index) + 1
-        more |= {"from": trajectory.steps[0].index} if trajectory.steps[0].index else {}
         for step in paced(trajectory.steps, REPLAYED):
             picture = frames.data_uri(model.decode(step.latents)) if step.x0 is None else None
-            yield more | frames.encode(step, run=run, n=n, model_preview=model.preview, picture=picture, steps=wanted.steps)
+            yield more | frames.encode(
+                step, run=run, n=n, model_preview=model.preview, picture=picture, steps=wanted.steps,
+                first=trajectory.steps[0].index,
+            )  # fmt: skip
 
     return bring
 

@@ -84,7 +84,7 @@ def files(model: Model, sessions: Sessions, family: Forks, stage: gr.HTML, said:
     def kept(run: Any, request: gr.Request) -> Trajectory:
         trajectory = sessions.get(session(request), run) if isinstance(run, str) else None
         if trajectory is None and run == FIRST:
-            return first()
+            return _first()
         if trajectory is None:
             raise RequestError("This run is not kept here; press Run for one of your own.")
         if trajectory.steps[-1].x0 is not None:  # the last Step of a whole run predicts nothing
@@ -167,7 +167,7 @@ def files(model: Model, sessions: Sessions, family: Forks, stage: gr.HTML, said:
         over(fn=None, js=signal(player, "ready"))
 
 
-def first() -> Trajectory:
+def _first() -> Trajectory:
     """The recorded run and its picture."""
     run, picture = trace.load(RECORDED), Image.open(RECORDED.with_suffix(".png")).convert("RGB")
     return replace(run, pictures={run.steps[-1].index: torch.from_numpy(np.array(picture)).movedim(-1, 0)})
@@ -186,11 +186,10 @@ def records(trajectory: Trajectory, run: str, picture: str | None) -> Iterator[d
     matrix, offset = (trajectory.capsule["preview"][key] for key in ("matrix", "offset"))
     preview = Preview(matrix=tuple(map(tuple, matrix)), offset=tuple(offset))
     n = trajectory.steps[-1].index + 1
-    begun = {"from": trajectory.steps[0].index} if trajectory.steps[0].index else {}
+    first, wanted = trajectory.steps[0].index, trajectory.request
     for step in trajectory.steps:
         last = picture if step.index == n - 1 else None
-        record = frames.encode(step, run=run, n=n, model_preview=preview, picture=last, steps=trajectory.request.steps)
-        yield record | begun
+        yield frames.encode(step, run=run, n=n, model_preview=preview, picture=last, steps=wanted.steps, first=first)
 
 
 def _line(kind: str, trajectory: Trajectory, model: Model) -> str:
