@@ -1,9 +1,12 @@
 """The training commands at toy size: they stop and go on exactly, and what they write is a model that the app runs."""
 
+import itertools
 import json
+import math
 import os
 import re
 import shutil
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from types import SimpleNamespace
@@ -177,6 +180,10 @@ def test_the_whole_way_ends_in_a_model_that_the_app_runs(toy, monkeypatch, capsy
     assert model.prediction_type == "v_prediction"
 
     argv = ["evaluate", "--model", str(toy / "model"), "--folder", str(toy), "--threads", "1"]
+    monkeypatch.setattr("sys.argv", [*argv, "--minutes", "0"])
+    evaluate.main()
+    assert capsys.readouterr().out == "Time is over before the last picture; --resume goes on.\n"
+    assert not (toy / "model" / "EVALUATION.md").exists()
     monkeypatch.setattr("sys.argv", argv)
     evaluate.main()
     written = (toy / "model" / "EVALUATION.md").read_text(encoding="utf-8")
@@ -282,15 +289,16 @@ def test_a_bank_of_other_scenes_or_another_autoencoder_is_made_anew(toy):
 def test_the_judge_never_sees_what_is_held_out(toy, monkeypatch):
     seen = []
     monkeypatch.setattr(classifier, "compose", lambda scene, glyphs: seen.append(scene) or data.compose(scene, glyphs))
-    judge = classifier.train(TABLE, data.load_glyphs(TABLE, toy), toy, steps=5, batch=40, seed=1, device="cpu")
+    judge = classifier.train(TABLE, data.load_glyphs(TABLE, toy), toy, math.inf, steps=5, batch=40, seed=1, device="cpu")
     assert len(seen) == 200
     assert not any(data.held_out(TABLE[scene.concepts[0]], scene.colour) for scene in seen)
-    read = classifier.train(TABLE, data.load_glyphs(TABLE, toy), toy, steps=5, batch=40, seed=1, device="cpu")
+    read = classifier.train(TABLE, data.load_glyphs(TABLE, toy), toy, math.inf, steps=5, batch=40, seed=1, device="cpu")
     assert len(seen) == 200
     assert same(dict(read.state_dict()), dict(judge.state_dict()))
+    assert classifier.train(TABLE, data.load_glyphs(TABLE, toy), toy, 0.0, steps=6, batch=40, seed=1, device="cpu") is None
 
 
-def test_an_answer_is_ranked_and_a_picture_that_is_none_is_refused(embedded_model, monkeypatch):
+def test_an_answer_is_ranked_and_a_picture_that_is_none_is_refused(embedded_model, monkeypatch, tmp_path):
     beliefs = torch.tensor([[0.0, 2.0, 1.0]])
     asked = [questions.Question("seen", "x", (i,), "white", 0, picture=torch.ones(3, 128, 128)) for i in range(3)]
     asked += [questions.Question("no caption's word", "x", (), "white", 0, picture=torch.ones(3, 128, 128))]
@@ -302,7 +310,26 @@ def test_an_answer_is_ranked_and_a_picture_that_is_none_is_refused(embedded_mode
     monkeypatch.setattr(type(embedded_model), "decode", lambda self, latents: torch.full((1, 3, 128, 128), torch.nan))
     monkeypatch.setattr(evaluate, "Request", lambda **known: Request(**known, steps=1))
     with pytest.raises(ValueError, match=r"^The picture of 'x', seed 0, has values that are no numbers\.$"):
-        evaluate.draw(embedded_model, asked[:1])
+        evaluate.draw(embedded_model, asked[:1], tmp_path / "drawn.pt")
+
+
+def test_drawing_that_was_stopped_goes_on_and_draws_the_same(embedded_model, monkeypatch, tmp_path):
+    monkeypatch.setattr(evaluate, "Request", lambda **known: Request(**known, steps=2))
+    monkeypatch.setattr(evaluate, "ROW", 2)
+    whole = [questions.Question("seen", "star", (0,), "white", i) for i in range(5)]
+    stopped = [replace(q) for q in whole]
+    assert evaluate.draw(embedded_model, whole, tmp_path / "whole.pt")
+    with monkeypatch.context() as patch:  # a clock that a row takes two seconds of
+        patch.setattr(loop, "time", SimpleNamespace(monotonic=itertools.count().__next__))
+        assert not evaluate.draw(embedded_model, stopped, tmp_path / "stopped.pt", minutes=5 / 60)
+    assert [q.picture is None for q in stopped] == [False] * 4 + [True]
+    assert evaluate.draw(embedded_model, stopped, tmp_path / "stopped.pt", resume=True)
+    for one, other in zip(whole, stopped, strict=True):
+        assert torch.equal(one.picture, other.picture)
+    assert not torch.equal(whole[0].picture, whole[1].picture)
+    monkeypatch.setattr(embedded_model, "weights", "of another")
+    with pytest.raises(ValueError, match=r"^Other weights drew the pictures that are kept; begin again"):
+        evaluate.draw(embedded_model, stopped, tmp_path / "stopped.pt", resume=True)
 
 
 def test_sole_keywords_ask_for_one_concept():

@@ -58,14 +58,15 @@ def halves(pictures: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def train(
-    table: Sequence[Concept], glyphs: NDArray[np.uint8], folder: Path, steps: int, batch: int, seed: int, device: str
-) -> Classifier:
-    """Trains a judge of these concepts, or reads the finished one from the folder."""
+    table: Sequence[Concept], glyphs: NDArray[np.uint8], folder: Path, minutes: float, steps: int, batch: int, seed: int,
+    device: str,
+) -> Classifier | None:  # fmt: skip
+    """Trains a judge of these concepts, or reads the finished one from the folder; None if the minutes end before."""
     file = folder / f"judge-{fingerprint(table)}.pt"
     torch.manual_seed(seed)
     model = Classifier(len(table)).to(device)
     optimizer = Optimizer(model, ADAM, MUON)
-    run = Run(file, {"model": model, "optimizer": optimizer}, steps)
+    run = Run(file, {"model": model, "optimizer": optimizer}, steps, minutes)
     if file.exists():
         run.resume()
     for iteration, bar in run:
@@ -81,7 +82,7 @@ def train(
         if iteration % 20 == 0:
             right = (logits.argmax(1).cpu() == torch.tensor(labels)).float().mean().item()
             bar.set_postfix_str(f"{right:.0%} right")
-    return model.eval()
+    return model.eval() if run.done == run.steps else None
 
 
 def _window(table: Sequence[Concept], label: int, glyphs: NDArray[np.uint8], random: Random) -> Tensor:

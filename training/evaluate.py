@@ -1,6 +1,7 @@
 """Measures the embedded model and writes EVALUATION.md and a contact sheet into its folder, and the prompts that it offers.
 
-    python -m training.evaluate --model assets/models/emoji-ldm
+    python -m training.evaluate --model assets/models/emoji-ldm --minutes 10
+    python -m training.evaluate --model assets/models/emoji-ldm --resume
     python -m training.evaluate --model assets/models/emoji-ldm --again --note "What would reach the bars: ..."
 
 The numbers are what the run prints; a bar that isn't reached is named so. The figures are taken before any prompt is
@@ -11,10 +12,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import pickle
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,7 +29,7 @@ from explorer.records import Model
 from training import classifier, measures, report
 from training.concepts import concepts
 from training.data import COLOURS, load_glyphs, sheet
-from training.loop import FOLDER, parsed
+from training.loop import FOLDER, Run, parsed
 from training.questions import DEFAULT, Question, of, questions
 
 NOVEL, ROW, EDGE = 48, 16, 6
@@ -38,24 +42,60 @@ MOST = {"run s": 2.0, "weights MB": 60.0, "largest file MB": 10.0}
 SHEET = ("seen", "held-out colour", "keyword", "two concepts")
 OTHER_SEED = 1_000_000  # further on, for another picture of the same prompt
 CANDIDATES = 60  # pictures, of which those that come out right may be offered as prompts
-RESULTS = "evaluation.pkl"  # beside the checkpoints
+DRAWN, RESULTS = "drawn.pt", "evaluation.pkl"  # beside the checkpoints
 
 
-def draw(model: Model, asked: Sequence[Question]) -> None:
+class Drawn:
+    """Where the pictures of a model ended, row by row, (B, 4, 16, 16) each; a checkpoint keeps them."""
+
+    def __init__(self, model: Model) -> None:
+        self.weights, self.rows = model.weights, list[Tensor]()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is there so far, and by which weights."""
+        return {"weights": self.weights, "rows": self.rows}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes it up again.
+
+        Raises:
+            ValueError: other weights drew it.
+        """
+        if state["weights"] != self.weights:
+            raise ValueError("Other weights drew the pictures that are kept; begin again, without --resume.")
+        self.rows = [*state["rows"]]
+
+
+def draw(model: Model, asked: Sequence[Question], file: Path, minutes: float = math.inf, resume: bool = False) -> bool:
     """Draws all pictures with the app's defaults, a few rows at a time.
 
+    Args:
+        model: what draws.
+        asked: the questions that get their pictures.
+        file: the checkpoint.
+        minutes: stops after this long.
+        resume: goes on from the checkpoint.
+
+    Returns:
+        Whether it came to the end.
+
     Raises:
-        ValueError: a picture has values that are no numbers.
+        ValueError: a picture has values that are no numbers, or other weights drew what the checkpoint keeps.
+        FileNotFoundError: there is no checkpoint to go on from.
     """
-    for start in range(0, len(asked), ROW):
-        row = asked[start : start + ROW]
-        requests = [Request(prompt=q.prompt, seed=q.seed, guidance=q.guidance) for q in row]
-        *_, last = denoise_batch(model, requests)
-        for q, step in zip(row, last, strict=True):
-            q.picture = model.decode(step.latents)[0]
-            if not q.picture.isfinite().all():
-                raise ValueError(f"The picture of {q.prompt!r}, seed {q.seed}, has values that are no numbers.")
-        print(f"{start + len(row)} of {len(asked)} pictures", end="\r", flush=True)
+    drawn = Drawn(model)
+    run = Run(file, {"latents": drawn}, math.ceil(len(asked) / ROW), minutes)
+    if resume:
+        run.resume()
+    for i, _ in run:
+        row = asked[i * ROW : (i + 1) * ROW]
+        *_, last = denoise_batch(model, [Request(prompt=q.prompt, seed=q.seed, guidance=q.guidance) for q in row])
+        drawn.rows.append(torch.cat([step.latents for step in last]))
+    for q, latents in zip(asked, (latents for row in drawn.rows for latents in row), strict=False):
+        q.picture = model.decode(latents[None])[0]
+        if not q.picture.isfinite().all():
+            raise ValueError(f"The picture of {q.prompt!r}, seed {q.seed}, has values that are no numbers.")
+    return run.done == run.steps
 
 
 def judge(judged: classifier.Classifier, asked: Sequence[Question]) -> None:
@@ -80,14 +120,14 @@ def background(picture: Tensor) -> str:
     return min(COLOURS, key=lambda name: float((median - torch.tensor(COLOURS[name])).square().sum()))
 
 
-def ready(model: Model, judged: classifier.Classifier, asked: Sequence[Question]) -> list[str]:
+def ready(model: Model, judged: classifier.Classifier, asked: Sequence[Question], file: Path) -> list[str]:
     """The prompts that the app offers: of those that came out right, the ones that do so from its own seed too."""
     again = []
     for kind in report.READY:
         right = [q for q in of(asked, kind) if q.right and q.background == q.colour]
         surest = sorted(right, key=lambda q: -q.confidence)[:CANDIDATES]
         again += [replace(q, seed=model.abilities.seed) for q in surest]
-    draw(model, again)
+    draw(model, again, file)
     judge(judged, again)
     return report.ready_prompts(again)
 
@@ -108,20 +148,25 @@ def contact_sheet(asked: Sequence[Question], file: Path) -> None:
     sheet(drawn, [q.prompt for q in shown]).save(file, optimize=True)
 
 
-def measure(arguments: argparse.Namespace) -> report.Results:
-    """Draws and judges what is asked, measures the rest, and writes prompts and sheet."""
+def measure(arguments: argparse.Namespace) -> report.Results | None:
+    """Draws and judges what is asked, measures the rest, and writes prompts and sheet; None if --minutes end before."""
+    until = time.monotonic() + arguments.minutes * 60
     table = concepts(not arguments.all)
     glyphs = load_glyphs(table, arguments.folder)
     model = load_model(arguments.model, device=arguments.device)
     can = model.abilities
     if (can.sampler, can.steps, can.scale) != (DEFAULT.sampler, DEFAULT.steps, DEFAULT.guidance):
         raise ValueError("The folder's explorer.json and the app's Request() begin differently: which are the defaults?")
-    judged = classifier.train(table, glyphs, arguments.folder, device=arguments.device, **JUDGE).cpu()
+    judged = classifier.train(table, glyphs, arguments.folder, arguments.minutes, device=arguments.device, **JUDGE)
+    if judged is None:
+        return None
+    judged = judged.cpu()
     asked = questions(table)
-    draw(model, asked)
-    judge(judged, asked)
     again = [replace(q, seed=q.seed + OTHER_SEED) for kind in report.NOVEL for q in of(asked, kind)[:NOVEL]]
-    draw(model, again)
+    file = arguments.folder / DRAWN
+    if not draw(model, [*asked, *again], file, (until - time.monotonic()) / 60, arguments.resume):
+        return None
+    judge(judged, asked)
     scenes = measures.trained(table)
     bank = measures.small(scenes, glyphs)
     novelty = {kind: measures.novelty(bank, glyphs, of(asked, kind)[:NOVEL], of(again, kind)) for kind in report.NOVEL}
@@ -130,7 +175,7 @@ def measure(arguments: argparse.Namespace) -> report.Results:
     pictures = [q.picture for q in asked[:16] if q.picture is not None]
     costs = measures.costs(arguments.model, plain, pictures, arguments.threads or 2)
     pairs = measures.trained_pairs(scenes, of(asked, "two concepts"))
-    prompts = ready(model, judged, asked)
+    prompts = ready(model, judged, asked, file.with_stem("candidates"))
     offer(arguments.model, prompts)
     contact_sheet(asked, arguments.model / "sheet.png")
     if len(prompts) < report.OFFERED:
@@ -146,12 +191,18 @@ def main() -> None:
     parser.add_argument("--all", action="store_true", help="all concepts; the everyday ones otherwise")
     parser.add_argument("--note", default="", help="what would reach the bars that are missed, for the report")
     parser.add_argument("--again", action="store_true", help="only write the report of the last run's figures again")
-    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=math.inf, help="stop after this long, with a checkpoint")
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves it to PyTorch")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     arguments = parsed(parser)
     file = arguments.folder / RESULTS
     if not arguments.again:
-        file.write_bytes(pickle.dumps(measure(arguments)))
+        measured = measure(arguments)
+        if measured is None:
+            print("Time is over before the last picture; --resume goes on.")
+            return
+        file.write_bytes(pickle.dumps(measured))
     results = pickle.loads(file.read_bytes())
     written = report.write(results, arguments.note)
     (arguments.model / "EVALUATION.md").write_text(written, encoding="utf-8")
