@@ -89,6 +89,17 @@ def test_scenes_follow_from_seed_and_index():
     assert Scenes(TABLE, 3)[5] != Scenes(TABLE, 4)[5]
 
 
+def test_every_place_shows_its_own_concept(glyphs):
+    own = np.array([(i % 40 * 6, i // 40 * 20, (i * 37) % 251) for i in range(len(TABLE))], np.uint8)
+    glyphs = glyphs.copy()
+    glyphs[..., :3] = own[:, None, None]
+    for i in range(300):
+        scene = Scenes(TABLE, 1)[i]
+        picture = compose(scene, glyphs).astype(int)
+        for concept, (x, y, _) in zip(scene.concepts, scene.boxes, strict=True):
+            assert abs(picture[round(y * SIDE), round(x * SIDE)] - own[concept]).max() <= 2
+
+
 def test_pictures_show_what_the_scene_says(glyphs):
     for i in range(300):
         scene = Scenes(TABLE, 1)[i]

@@ -184,7 +184,7 @@ def test_the_whole_way_ends_in_a_model_that_the_app_runs(toy, monkeypatch, capsy
     evaluate.main()
     assert capsys.readouterr().out == "Time is over before the last picture; --resume goes on.\n"
     assert not (toy / "model" / "EVALUATION.md").exists()
-    monkeypatch.setattr("sys.argv", argv)
+    monkeypatch.setattr("sys.argv", [*argv, "--resume"])  # nothing is drawn yet
     evaluate.main()
     written = (toy / "model" / "EVALUATION.md").read_text(encoding="utf-8")
     assert "| held-out colour | 2 |" in written
@@ -270,6 +270,36 @@ def test_channels_last_weights_are_optimised_alike():
     torch.testing.assert_close(updates[1], updates[0], rtol=0, atol=0.05 * updates[0].abs().max().item())
 
 
+def test_the_optimizers_state_moves_between_layouts():
+    def model(layout):
+        torch.manual_seed(0)
+        made = torch.nn.Sequential(torch.nn.Conv2d(12, 16, 3), torch.nn.Conv2d(16, 9, 3))
+        return made.to(memory_format=layout)
+
+    def stepped(made, optimizer, picture):
+        before = [p.detach().clone() for p in made.parameters() if p.ndim > 1]
+        made(picture).square().mean().backward()
+        optimizer.step(1.0)
+        return [
+            (p.detach() - b).contiguous() for p, b in zip((p for p in made.parameters() if p.ndim > 1), before, strict=True)
+        ]
+
+    pictures = torch.randn(2, 1, 12, 8, 8, generator=torch.Generator().manual_seed(1)) + 1
+    layouts = (torch.contiguous_format, torch.channels_last)
+    for layout, other in (layouts, layouts[::-1]):
+        first, second = model(layout), model(other)
+        one, two = (Optimizer(made, 1e-3, 1e-2) for made in (first, second))
+        stepped(first, one, pictures[0])
+        state = one.state_dict()
+        momenta = [kept["momentum_buffer"].clone() for kept in state["muon"]["state"].values()]
+        second.load_state_dict(first.state_dict())
+        two.load_state_dict(state)
+        again = two.state_dict()["muon"]["state"].values()
+        assert all(torch.equal(a, b["momentum_buffer"]) for a, b in zip(momenta, again, strict=True))
+        for a, b in zip(stepped(first, one, pictures[1]), stepped(second, two, pictures[1]), strict=True):
+            torch.testing.assert_close(b, a, rtol=0, atol=0.05 * a.abs().max().item())
+
+
 def test_a_bank_of_other_scenes_or_another_autoencoder_is_made_anew(toy):
     vae = autoencoder.build()
 
@@ -318,6 +348,7 @@ def test_drawing_that_was_stopped_goes_on_and_draws_the_same(embedded_model, mon
     monkeypatch.setattr(evaluate, "ROW", 2)
     whole = [questions.Question("seen", "star", (0,), "white", i) for i in range(5)]
     stopped = [replace(q) for q in whole]
+    others = [replace(q, seed=9) for q in whole]
     assert evaluate.draw(embedded_model, whole, tmp_path / "whole.pt")
     with monkeypatch.context() as patch:  # a clock that a row takes two seconds of
         patch.setattr(loop, "time", SimpleNamespace(monotonic=itertools.count().__next__))
@@ -327,9 +358,31 @@ def test_drawing_that_was_stopped_goes_on_and_draws_the_same(embedded_model, mon
     for one, other in zip(whole, stopped, strict=True):
         assert torch.equal(one.picture, other.picture)
     assert not torch.equal(whole[0].picture, whole[1].picture)
+    with pytest.raises(ValueError, match="The pictures that are kept are of another model or of other questions; begin"):
+        evaluate.draw(embedded_model, others, tmp_path / "stopped.pt", resume=True)
     monkeypatch.setattr(embedded_model, "weights", "of another")
-    with pytest.raises(ValueError, match=r"^Other weights drew the pictures that are kept; begin again"):
+    with pytest.raises(ValueError, match="The pictures that are kept are of another model or of other questions; begin"):
         evaluate.draw(embedded_model, stopped, tmp_path / "stopped.pt", resume=True)
+
+
+def test_peak_memory_is_this_process_own():
+    held = np.ones(400_000_000, np.uint8)
+    before = measures.peak()
+    assert before > held.nbytes
+    del held
+    with get_context("spawn").Pool(1) as pool:
+        assert pool.apply(measures.peak) < before
+    assert measures.peak() > 0.99 * before
+
+
+def test_a_new_composition_is_the_measure_of_what_is_memory():
+    def told(near):
+        found = {"nearest": near, "a new composition": 0.1, "another seed": 0.1, "nearer": 0.5}
+        return " ".join(report._novelty(dict.fromkeys(report.NOVEL, found)).split())
+
+    assert "is as near to a training picture as a new composition of the same glyph is" in told(0.11)
+    assert "is 2.0 times as far from the nearest training picture as a new composition" in told(0.2)
+    assert "is 0.5 times as far from the nearest training picture as a new composition" in told(0.05)
 
 
 def test_sole_keywords_ask_for_one_concept():
@@ -360,3 +413,6 @@ def test_novelty_of_pictures_that_are_known(toy, monkeypatch):
     shown = [scene.concepts[::-1] for scene in scenes if len(scene.concepts) == 2]
     pairs = [questions.Question("two concepts", "x", wanted, "white", 0) for wanted in (*shown, (0, 1))]
     assert measures.trained_pairs(scenes, pairs) == len(shown) > 3
+    alone = next(scene for scene in scenes if len(scene.concepts) == 1)
+    grounds = [questions.Question("seen", "x", alone.concepts, colour, 0) for colour in (alone.colour, "no colour")]
+    assert measures.trained_grounds(scenes, grounds) == 1

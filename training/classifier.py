@@ -62,7 +62,7 @@ def train(
     device: str,
 ) -> Classifier | None:  # fmt: skip
     """Trains a judge of these concepts, or reads the finished one from the folder; None if the minutes end before."""
-    file = folder / f"judge-{fingerprint(table)}.pt"
+    file = folder / f"judge-{fingerprint(table)}-{steps}-{batch}-{seed}.pt"
     torch.manual_seed(seed)
     model = Classifier(len(table)).to(device)
     optimizer = Optimizer(model, ADAM, MUON)

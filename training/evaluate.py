@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import torch
 from torch import Tensor
@@ -48,21 +49,24 @@ DRAWN, RESULTS = "drawn.pt", "evaluation.pkl"  # beside the checkpoints
 class Drawn:
     """Where the pictures of a model ended, row by row, (B, 4, 16, 16) each; a checkpoint keeps them."""
 
-    def __init__(self, model: Model) -> None:
-        self.weights, self.rows = model.weights, list[Tensor]()
+    def __init__(self, model: Model, asked: Sequence[Question]) -> None:
+        wanted = repr([(q.prompt, q.seed, q.guidance) for q in asked])
+        self.key, self.rows = f"weights {model.weights}, questions {crc32(wanted.encode()):08x}", list[Tensor]()
 
     def state_dict(self) -> dict[str, Any]:
-        """What is there so far, and by which weights."""
-        return {"weights": self.weights, "rows": self.rows}
+        """What is there so far, by which weights and for which questions."""
+        return {"key": self.key, "rows": self.rows}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes it up again.
 
         Raises:
-            ValueError: other weights drew it.
+            ValueError: other weights drew it, or for other questions.
         """
-        if state["weights"] != self.weights:
-            raise ValueError("Other weights drew the pictures that are kept; begin again, without --resume.")
+        if state["key"] != self.key:
+            raise ValueError(
+                "The pictures that are kept are of another model or of other questions; begin without --resume."
+            )
         self.rows = [*state["rows"]]
 
 
@@ -74,18 +78,17 @@ def draw(model: Model, asked: Sequence[Question], file: Path, minutes: float = m
         asked: the questions that get their pictures.
         file: the checkpoint.
         minutes: stops after this long.
-        resume: goes on from the checkpoint.
+        resume: goes on from the checkpoint, if there is one.
 
     Returns:
         Whether it came to the end.
 
     Raises:
-        ValueError: a picture has values that are no numbers, or other weights drew what the checkpoint keeps.
-        FileNotFoundError: there is no checkpoint to go on from.
+        ValueError: a picture has values that are no numbers, or the checkpoint's are not these.
     """
-    drawn = Drawn(model)
+    drawn = Drawn(model, asked)
     run = Run(file, {"latents": drawn}, math.ceil(len(asked) / ROW), minutes)
-    if resume:
+    if resume and file.exists():
         run.resume()
     for i, _ in run:
         row = asked[i * ROW : (i + 1) * ROW]
@@ -174,13 +177,16 @@ def measure(arguments: argparse.Namespace) -> report.Results | None:
     plain = load_model(arguments.model, device="cpu")
     pictures = [q.picture for q in asked[:16] if q.picture is not None]
     costs = measures.costs(arguments.model, plain, pictures, arguments.threads or 2)
-    pairs = measures.trained_pairs(scenes, of(asked, "two concepts"))
+    trained = {
+        "pairs": measures.trained_pairs(scenes, of(asked, "two concepts")),
+        "grounds": measures.trained_grounds(scenes, of(asked, "seen")),
+    }
     prompts = ready(model, judged, asked, file.with_stem("candidates"))
     offer(arguments.model, prompts)
     contact_sheet(asked, arguments.model / "sheet.png")
     if len(prompts) < report.OFFERED:
         print(f"Only {len(prompts)} of {report.OFFERED} prompts to offer came out right.")
-    return report.Results(table, [replace(q, picture=None) for q in asked], real, novelty, costs, pairs, BARS, MOST)
+    return report.Results(table, [replace(q, picture=None) for q in asked], real, novelty, costs, trained, BARS, MOST)
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import resource
 import time
 from collections.abc import Callable, Sequence
@@ -120,6 +121,12 @@ def trained_pairs(scenes: Sequence[Scene], asked: Sequence[Question]) -> int:
     return sum(frozenset(q.wanted) in shown for q in asked)
 
 
+def trained_grounds(scenes: Sequence[Scene], asked: Sequence[Question]) -> int:
+    """For how many of these questions of one concept the training pictures have it on that background."""
+    shown = {(*scene.concepts, scene.colour) for scene in scenes}
+    return sum((*q.wanted, q.colour) in shown for q in asked)
+
+
 def _small(pictures: Tensor) -> Tensor:
     return avg_pool2d(pictures, 4).flatten(1)
 
@@ -156,7 +163,15 @@ def run_alone(folder: Path, cores: int) -> tuple[float, float]:
         *_, last = denoise_batch(model, [Request(prompt="house on blue", seed=seed)])
         model.decode(last[0].latents)
         times.append(time.perf_counter() - start)
-    return median(times), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GB
+    return median(times), peak() / GB
+
+
+def peak() -> int:
+    """This process's largest resident memory, in bytes."""
+    status = Path("/proc/self/status")
+    if status.exists():  # getrusage begins at what the process that started this one had
+        return int(re.search(r"VmHWM:\s+(\d+) kB", status.read_text())[1]) * 1024  # type: ignore[index]
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _timed(decode: Callable[[Tensor], Tensor], latents: Sequence[Tensor]) -> tuple[list[Tensor], float]:

@@ -6,6 +6,7 @@ of three), for a third more time per iteration. Muon: Jordan et al. 2024, keller
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -43,16 +44,41 @@ class Optimizer:
             optimizer.zero_grad()
 
     def state_dict(self) -> dict[str, Any]:
-        """For a checkpoint."""
-        adam, muon = self._optimizers
-        return {"adam": adam.state_dict(), "muon": muon.state_dict()}
+        """For a checkpoint; the columns of matrices are in the order of contiguous weights, whatever theirs is."""
+        adam, muon = (optimizer.state_dict() for optimizer in self._optimizers)
+        return {"adam": adam, "muon": self._reordered(muon, _contiguous)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """From a checkpoint."""
-        for optimizer, name in zip(self._optimizers, ("adam", "muon"), strict=True):
-            optimizer.load_state_dict(state[name])
+        adam, muon = self._optimizers
+        adam.load_state_dict(state["adam"])
+        muon.load_state_dict(self._reordered(state["muon"], _like))
+
+    def _reordered(self, state: dict[str, Any], order: Callable[[Tensor, Tensor], Tensor]) -> dict[str, Any]:
+        """Muon's state with the columns of every matrix in another order."""
+
+        def moved(value: Any, weight: Tensor) -> Any:
+            return order(value, weight) if isinstance(value, Tensor) and value.ndim == 2 else value
+
+        states = {
+            i: {name: moved(value, self._weights[i]) for name, value in kept.items()} for i, kept in state["state"].items()
+        }
+        return {**state, "state": states}
 
 
 def _rows(values: Tensor, weight: Tensor) -> Tensor:
     """Values with the weight's memory order: Muon doesn't mind which order the columns are in."""
     return values if weight.is_contiguous() else values.movedim(1, -1)
+
+
+def _contiguous(matrix: Tensor, weight: Tensor) -> Tensor:
+    """A matrix in the weight's memory order, with the columns of a contiguous weight."""
+    if weight.is_contiguous():
+        return matrix
+    out, inner, *kernel = weight.shape
+    return matrix.view(out, *kernel, inner).movedim(-1, 1).reshape(matrix.shape)
+
+
+def _like(matrix: Tensor, weight: Tensor) -> Tensor:
+    """The way back."""
+    return _rows(matrix.view(weight.shape), weight).reshape(matrix.shape)

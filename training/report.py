@@ -24,7 +24,7 @@ class Results:
     real: Mapping[str, float]
     novelty: Mapping[str, Mapping[str, float]]  # by kind of question
     costs: Mapping[str, float]
-    trained_pairs: int  # of the "two concepts" questions
+    trained: Mapping[str, int]  # pairs of "two concepts" and grounds of "seen" that the training pictures have
     bars: Mapping[str, float]  # at least
     most: Mapping[str, float]  # at most
 
@@ -49,10 +49,10 @@ def _lead(results: Results) -> str:
     return _paragraph(
         f"{len(results.asked)} pictures of {len(results.table)} concepts, by `python -m training.evaluate`:",
         f"{DEFAULT.sampler}, {DEFAULT.steps} steps, guidance {DEFAULT.guidance:g} unless said otherwise. Questions and",
-        "seeds were fixed in code before any figure was taken, and no setting was chosen by them; the prompts that",
-        "the app offers were, afterwards. A small network, trained on composed glyphs alone and never on a held-out",
-        "combination, names the concept; a two-concept picture counts when both halves show what the prompt says, in",
-        "its order.",
+        "seeds were fixed in code before any figure was taken (and last changed, by a review, while the network was",
+        "training), and no setting was chosen by them; the prompts that the app offers were, afterwards. A small",
+        "network, trained on composed glyphs alone and never on a held-out combination, names the concept; a",
+        "two-concept picture counts when both halves show what the prompt says, in its order.",
     )
 
 
@@ -77,11 +77,13 @@ def _bars(results: Results, judged: Sequence[Question], kinds: Sequence[str], no
 def _concepts(results: Results, judged: Sequence[Question], kinds: Sequence[str]) -> str:
     table = _table(("asked", "pictures", "first", "among five", "background right"), [_row(judged, kind) for kind in kinds])
     told = _paragraph(
-        f"Of the {len(of(judged, 'two concepts'))} pairs of “two concepts” training showed {results.trained_pairs}",
+        f"Of the {len(of(judged, 'two concepts'))} pairs of “two concepts” training showed {results.trained['pairs']}",
         "together: there are far more pairs than pictures, so nearly all are new, and those of “held-out pair” are so",
-        "by rule. Keywords are words that captions had for one concept alone. On real compositions of held-out pairs",
-        f"the judge has both right in {results.real['judge, two concepts']:.1%}: two-concept prompts could hardly",
-        "reach more. What the model makes of words that no caption has is on the last rows of the sheet.",
+        f"by rule. Of the {len(of(judged, 'seen'))} captions of “seen” it showed {results.trained['grounds']} with just",
+        "that concept on that background; the others are allowed, and chance left them out. Keywords are words that",
+        "captions had for one concept alone. On real compositions of held-out pairs the judge has both right in",
+        f"{results.real['judge, two concepts']:.1%}: two-concept prompts could hardly reach more. What the model makes",
+        "of words that no caption has is on the last rows of the sheet.",
     )
     return f"{table}\n\n{told}"
 
@@ -103,13 +105,15 @@ def _novelty(found: Mapping[str, Mapping[str, float]]) -> str:
     ]
     near, glyph, seeds, _ = found[NOVEL[0]].values()
     drawn = "as near to a training picture as a new composition of the same glyph is"
-    if near > 1.25 * glyph:
-        drawn = f"{near / glyph:.1f} times as far from any training picture as a new composition of the same glyph is"
+    if not glyph <= 1.25 * near <= 1.25**2 * glyph:
+        drawn = (
+            f"{near / glyph:.1f} times as far from the nearest training picture as a new composition of the same glyph is"
+        )
     told = _paragraph(
         f"A generated picture is {drawn}, and two seeds of one prompt differ {'less' if seeds < near else 'more'} than",
         "it does from the nearest training picture. The drawing itself is memory: the model was made to draw its",
         "training glyphs, and has seen no others. What can be new is the combination with a background, a place, a",
-        "size or another glyph, as the held-out rows show.",
+        "size or another glyph; the held-out rows above say how often that comes out right.",
     )
     about = "Root mean square difference at 32×32 pixels, pictures in 0 … 1, medians; all training pictures are looked at."
     return f"{about}\n\n{_table(('', *NOVEL), rows)}\n\n{told}"
