@@ -33,7 +33,6 @@ LEAD = (
     "what guidance adds at each step: w times the way toward the prompt, and w − 1 times the way from the negative one."
 )
 STAGE = "negative-player"
-NEGATIVE = "tears"
 SCALE = 4.0
 TAKES = ("prompt", "seed", "steps", "sampler", "guidance_rescale")
 LANES = (("Without it", "x0"), ("With it", "x0"), ("Toward the prompt", "toward"), ("Away from it", "away"))
@@ -56,7 +55,7 @@ def build(model: Model, controls: Mapping[str, gr.components.Component]) -> Cont
     with gr.Accordion(TITLE, open=False, elem_classes="fold"), gr.Row(elem_classes="trial guidance-trial"):
         with gr.Column():
             gr.Markdown(LEAD, elem_classes="note")
-            negative = gr.Textbox(NEGATIVE, label="Away from", info="The negative prompt of the second run.", lines=1)
+            negative = gr.Textbox(first(model), label="Away from", info="The negative prompt of the second run.", lines=1)
             cut_note(model, negative)
             scale = gr.Slider(*limits.GUIDANCE, value=SCALE, step=0.5, label="At the scale w")
             start, cancel = buttons("Run without and with", "negative")
@@ -72,8 +71,14 @@ def build(model: Model, controls: Mapping[str, gr.components.Component]) -> Cont
     return {"away_from": negative, "away_scale": scale}
 
 
+def first(model: Model) -> str:
+    """What the second run moves away from at first: the last word of the first prompt, which its picture may show."""
+    return model.abilities.examples[0].split()[-1]
+
+
 def runner(model: Model) -> Callable[..., Iterator[Record]]:
     """The endpoint."""
+    proposed = first(model)
 
     @told
     def negative_prompt(
@@ -82,7 +87,7 @@ def runner(model: Model) -> Callable[..., Iterator[Record]]:
         steps: int,
         sampler: str,
         guidance_rescale: float = 0.0,
-        away_from: str = NEGATIVE,
+        away_from: str = proposed,
         guidance: float = SCALE,
     ) -> Iterator[Record]:
         """Denoises one seed without and with a negative prompt; yields one record per step with both directions as maps.

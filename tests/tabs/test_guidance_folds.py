@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import inspect
 import re
 from dataclasses import replace
 
@@ -36,6 +37,13 @@ def sentenced(message: str) -> None:
 
 
 # --- a negative prompt ---
+
+
+def test_at_first_the_second_run_moves_away_from_a_word_of_the_first_prompt(tiny_model):
+    prompt = tiny_model.abilities.examples[0]
+    assert prompt.endswith(f" {guidance_negative.first(tiny_model)}")
+    away = inspect.signature(guidance_negative.runner(tiny_model)).parameters["away_from"]
+    assert away.default == guidance_negative.first(tiny_model)
 
 
 @pytest.mark.parametrize(("sampler", "w"), [("DDIM", 4.0), ("Euler", -2.0)])
