@@ -43,15 +43,15 @@ NOISE = {
 }  # fmt: skip
 
 
-def build() -> UNet2DConditionModel:
+def build(channels: tuple[int, ...] = CHANNELS, heads: tuple[int, ...] = HEADS) -> UNet2DConditionModel:
     """Self- and cross-attention at every level; the whole prompt also reaches every block through the time embedding.
 
     That second way (`addition_embed_type="text"`, as in DeepFloyd IF) carries what the picture is of; cross-attention
     then has only to say where.
     """
     return UNet2DConditionModel(
-        sample_size=16, in_channels=4, out_channels=4, layers_per_block=1, block_out_channels=CHANNELS,
-        attention_head_dim=HEADS, cross_attention_dim=text.WIDTH, norm_num_groups=32,
+        sample_size=16, in_channels=4, out_channels=4, layers_per_block=1, block_out_channels=channels,
+        attention_head_dim=heads, cross_attention_dim=text.WIDTH, norm_num_groups=32,
         down_block_types=("CrossAttnDownBlock2D",) * 3, up_block_types=("CrossAttnUpBlock2D",) * 3,
         resnet_time_scale_shift="scale_shift", addition_embed_type="text", addition_embed_type_num_heads=4,
     )  # fmt: skip
@@ -60,9 +60,9 @@ def build() -> UNet2DConditionModel:
 class TextToImage(nn.Module):
     """U-Net and text encoder as one module, so that they are averaged, stored and clipped as one."""
 
-    def __init__(self, words: CLIPTokenizer) -> None:
+    def __init__(self, words: CLIPTokenizer, unet: UNet2DConditionModel | None = None) -> None:
         super().__init__()
-        self.unet, self.text_encoder = build(), text.build(words)
+        self.unet, self.text_encoder = unet or build(), text.build(words)
 
     def forward(self, latents: Tensor, timesteps: Tensor, tokens: Tensor) -> Tensor:
         """The predicted v, (B, 4, 16, 16), for token ids (B, TOKENS)."""
