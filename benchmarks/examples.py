@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import math
 import random
+import sys
 from pathlib import Path
 
 from PIL import Image, ImageDraw
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from explorer import Request, load_model, run
 from explorer.pictures import to_image
