@@ -75,8 +75,7 @@ def draw(model: TextToImage, noise: Mapping[str, Any], asked: Sequence[str], vae
     words, sampler = text.tokenizer(), DDIMScheduler.from_config({**noise, "set_alpha_to_one": False})
     sampler.set_timesteps(STEPS)
     x = torch.randn(len(asked), 4, 16, 16, generator=generator(1, 0))
-    both = ["" for _ in asked] + list(asked)
-    tokens = words(both, padding="max_length", max_length=text.TOKENS, truncation=True, return_tensors="pt").input_ids
+    tokens = text.ids(words, [*[""] * len(asked), *asked])
     with autocast("cpu"):
         for t in sampler.timesteps:
             without, within = model(torch.cat([x, x]), t, tokens).float().chunk(2)
@@ -88,7 +87,7 @@ def draw(model: TextToImage, noise: Mapping[str, Any], asked: Sequence[str], vae
 def error(model: TextToImage, noise: Mapping[str, Any], bank: Tensor) -> float:
     """Root mean square error of x0, over all of TIMES alike, with the captions' tokens left empty."""
     words, noising, found = text.tokenizer(), DDPMScheduler.from_config(noise), []
-    tokens = words([""] * len(bank), padding="max_length", max_length=text.TOKENS, return_tensors="pt").input_ids
+    tokens = text.ids(words, [""] * len(bank))
     for t in TIMES:
         eps, at = torch.randn(bank.shape, generator=generator(2, t)), torch.full((len(bank),), t)
         x_t, alpha = noising.add_noise(bank, eps, at), noising.alphas_cumprod[t].sqrt()

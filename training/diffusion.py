@@ -110,9 +110,7 @@ class Prompts:
 
     def __call__(self, indices: Sequence[int], random: Random) -> Tensor:
         texts = ["" if random.random() < DROPOUT else caption(self.scenes[i], self.table, random) for i in indices]
-        return self.words(
-            texts, padding="max_length", max_length=text.TOKENS, truncation=True, return_tensors="pt"
-        ).input_ids
+        return text.ids(self.words, texts)
 
 
 def averaged(model: nn.Module) -> AveragedModel:

@@ -9,10 +9,11 @@ chance: token ids of one process would mean nothing to the next.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from training.concepts import concepts
@@ -54,6 +55,11 @@ def corpus() -> Iterator[str]:
 def tokenizer() -> CLIPTokenizer:
     """The committed tokenizer."""
     return CLIPTokenizer.from_pretrained(FOLDER)
+
+
+def ids(words: CLIPTokenizer, texts: Sequence[str]) -> Tensor:
+    """Texts as token ids, (B, TOKENS), padded and cut."""
+    return words(list(texts), padding="max_length", max_length=TOKENS, truncation=True, return_tensors="pt").input_ids
 
 
 def learn() -> CLIPTokenizer:
